@@ -1,0 +1,65 @@
+# Everything here is a shorthand; CMakePresets.json has the builds.
+
+JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
+PREFIX ?= /usr/local
+
+FORMAT   = clang-format-14
+C_DIRS   = $(wildcard include src cli examples bench tests python)
+C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | sort)
+HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
+WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
+
+.PHONY: demo test build install requirements lint-requirements lint sanitize valgrind format clean
+
+# DSN=postgresql://... shows it on PostgreSQL.
+demo: build
+	tools/demo.sh build/release/examples/archive_files
+
+test: build
+	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)
+
+build: build/release/build.ninja
+	cmake --build --preset release -j$(JOBS)
+
+install: build
+	cmake --install build/release --prefix '$(PREFIX)'
+
+requirements:
+	@tools/requirements.sh
+
+lint-requirements:
+	@tools/requirements.sh lint
+
+# A build directory is configured once; from then on it looks after itself.
+build/%/build.ninja: CMakePresets.json | requirements
+	cmake --preset $*
+	@touch $@
+
+$(foreach preset,clang asan tsan valgrind,build/$(preset)/build.ninja): | lint-requirements
+
+lint: build build/clang/build.ninja
+	$(FORMAT) --dry-run -Werror $(C_FILES)
+	@! LC_ALL=C.UTF-8 grep -nE '^.{101,}' $(C_FILES) || { echo 'longer than 100 columns' >&2; false; }
+	python3 tools/check_layers.py
+	python3 tools/check_symbols.py --include include/pgqrs --library build/release/libpgqrs.so
+	for header in $(HEADERS); do \
+	    cc -std=c99 $(WARNINGS) -x c $$header || exit 1; \
+	    c++ -std=c++11 $(WARNINGS) -x c++ $$header || exit 1; \
+	done
+	cmake --build --preset clang -j$(JOBS)
+
+sanitize: build/asan/build.ninja build/tsan/build.ninja
+	cmake --build --preset asan -j$(JOBS)
+	tools/with_postgres.sh ctest --preset asan -j$(JOBS)
+	cmake --build --preset tsan -j$(JOBS)
+	tools/with_postgres.sh ctest --preset tsan -j$(JOBS)
+
+valgrind: build/valgrind/build.ninja
+	cmake --build --preset valgrind -j$(JOBS)
+	ctest --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
+
+format:
+	$(FORMAT) -i $(C_FILES)
+
+clean:
+	rm -rf build

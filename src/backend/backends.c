@@ -1,0 +1,78 @@
+/* Which backend a DSN means. */
+#include "backend/backend.h"
+
+#include <string.h>
+
+#include "util/base.h"
+#include "util/error.h"
+
+/* Every scheme there is, whether or not this build has its backend. */
+typedef struct known_scheme {
+    const char            *prefix;
+    const char            *database;
+    const pgqrs__backend  *backend; /* NULL: left out of this build */
+} known_scheme;
+
+#ifdef PGQRS_HAVE_POSTGRES
+#define POSTGRES (&pgqrs__backend_postgres)
+#else
+#define POSTGRES NULL
+#endif
+#ifdef PGQRS_HAVE_SQLITE
+#define SQLITE (&pgqrs__backend_sqlite)
+#else
+#define SQLITE NULL
+#endif
+
+static const known_scheme schemes[] = {
+    {"postgresql://", "PostgreSQL", POSTGRES},
+    {"postgres://", "PostgreSQL", POSTGRES},
+    {"sqlite:", "SQLite", SQLITE},
+};
+
+#define FORMS                                                                                    \
+    "A DSN is postgresql://user@host/database, sqlite:///absolute/path, sqlite://relative/path " \
+    "or sqlite::memory:."
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Length of the scheme, 0 when there is none that is fit to be shown: what is not followed by "://" may be
+ * anything, a password too. */
+static size_t scheme_length(const char *dsn)
+{
+    size_t len = strspn(dsn, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+
+    return len > 0 && len <= 32 && starts_with(dsn + len, "://") ? len : 0;
+}
+
+const pgqrs__backend *pgqrs__backend_for(const char *dsn, pgqrs_error *error)
+{
+    size_t len;
+
+    if (dsn == NULL || *dsn == '\0') {
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the DSN is empty");
+        pgqrs__hint(error, FORMS);
+        return NULL;
+    }
+    for (size_t i = 0; i < PGQRS__ARRAY_LEN(schemes); i++) {
+        if (!starts_with(dsn, schemes[i].prefix))
+            continue;
+        if (schemes[i].backend != NULL)
+            return schemes[i].backend;
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "this build of pgqrs is without %s",
+                    schemes[i].database);
+        pgqrs__hint(error, "Use a build that was configured with it.");
+        return NULL;
+    }
+    len = scheme_length(dsn);
+    if (len > 0)
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the DSN's scheme \"%.*s\" is not known",
+                    (int)len, dsn);
+    else
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the DSN does not begin with a scheme");
+    pgqrs__hint(error, FORMS);
+    return NULL;
+}

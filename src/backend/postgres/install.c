@@ -1,0 +1,190 @@
+#include "backend/postgres/postgres.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "util/error.h"
+
+pgqrs_status pgqrs__pg_script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
+                              pgqrs_error *error)
+{
+    pgqrs__buf   text;
+    PGresult    *answer, *failure = NULL;
+    bool         late = false;
+    pgqrs_status rc;
+
+    pgqrs__buf_init(&text);
+    pgqrs__pg_qualify(conn->db, sql, &text);
+    if (pgqrs__buf_cstr(&text) == NULL) {
+        pgqrs__buf_free(&text);
+        return pgqrs__nomem(error);
+    }
+    rc = pgqrs__pg_open(conn, deadline_us, error);
+    if (rc == PGQRS_OK && conn->items_count > 0) /* BEGIN */
+        rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
+    if (rc != PGQRS_OK) {
+        pgqrs__buf_free(&text);
+        return rc;
+    }
+
+    /* Several statements in one text are for the simple protocol alone. */
+    if (PQexitPipelineMode(conn->pg) != 1 || PQsendQuery(conn->pg, text.data) != 1) {
+        conn->broken = true;
+        rc           = pgqrs__pg_lost(conn, NULL, error);
+    }
+    pgqrs__buf_free(&text);
+    if (rc != PGQRS_OK)
+        return rc;
+    atomic_fetch_add_explicit(&conn->db->statements, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&conn->db->round_trips, 1, memory_order_relaxed);
+    for (;;) {
+        int unsent = PQflush(conn->pg);
+
+        if (unsent == 1 || PQisBusy(conn->pg)) {
+            late = pgqrs__pg_poll(PQsocket(conn->pg),
+                                  (short)(unsent == 1 ? POLLIN | POLLOUT : POLLIN), -1, deadline_us)
+                   == 0;
+            if (late || (!pgqrs__pg_consume(conn) && PQstatus(conn->pg) == CONNECTION_OK))
+                break;
+            if (PQstatus(conn->pg) == CONNECTION_OK)
+                continue;
+        }
+        answer = PQgetResult(conn->pg);
+        if (answer == NULL)
+            break;
+        if (failure == NULL && PQresultStatus(answer) == PGRES_FATAL_ERROR)
+            failure = answer;
+        else
+            PQclear(answer);
+    }
+    if (late) {
+        rc = pgqrs__fail(error, PGQRS_ETIMEDOUT, PGQRS_OBJECT_NONE,
+                         "deadline passed before the database answered");
+    } else if (PQstatus(conn->pg) != CONNECTION_OK || PQenterPipelineMode(conn->pg) != 1) {
+        rc = pgqrs__pg_lost(conn, failure, error);
+    } else {
+        rc = failure == NULL ? pgqrs__ok(error) : pgqrs__pg_fail(conn, failure, error);
+        PQclear(failure);
+        return rc;
+    }
+    conn->broken = true;
+    PQclear(failure);
+    return rc;
+}
+
+/* One question with a yes or no. */
+static pgqrs_status on_there(pgqrs__conn *conn, pgqrs__pg_item *item, const PGresult *answer,
+                             pgqrs_error *error)
+{
+    bool *there = item->out;
+
+    (void)conn;
+    (void)error;
+    *there = PQntuples(answer) == 1 && PQgetlength(answer, 0, 0) == 1
+             && PQgetvalue(answer, 0, 0)[0] != 0;
+    return PGQRS_OK;
+}
+
+static pgqrs_status ask(pgqrs__conn *conn, const char *sql, int nparams, const char *const *params,
+                        int64_t deadline_us, bool *out_there, pgqrs_error *error)
+{
+    bool         ignored;
+    pgqrs_status rc = pgqrs__pg_open(conn, deadline_us, error);
+
+    if (out_there == NULL)
+        out_there = &ignored;
+    *out_there = false;
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_send(conn, sql, nparams, params, on_there, out_there, error);
+    if (rc != PGQRS_OK)
+        return rc;
+    atomic_fetch_add_explicit(&conn->db->statements, 1, memory_order_relaxed);
+    rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
+    return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
+}
+
+pgqrs_status pgqrs__pg_lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs__db   *db = conn->db;
+    char         key[24];
+    const char  *params[] = { key, db->schema };
+    pgqrs__buf   create;
+    bool         there;
+    pgqrs_status rc;
+
+    (void)snprintf(key, sizeof key, "%" PRId64,
+                   (int64_t)pgqrs__pg_hash(UINT64_C(0x696e7374616c6c), db->schema));
+    rc = ask(conn, "SELECT pg_advisory_xact_lock($1::int8) IS NULL", 1, params, deadline_us, NULL,
+             error);
+    if (rc != PGQRS_OK || db->wanted == NULL)
+        return rc;
+
+    /* Only if it is missing: IF NOT EXISTS asks for the right to create it even when it is there.
+     */
+    rc = ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", 1,
+             params + 1, deadline_us, &there, error);
+    if (rc != PGQRS_OK || there)
+        return rc;
+    pgqrs__buf_init(&create);
+    pgqrs__buf_printf(&create, "CREATE SCHEMA IF NOT EXISTS %s", db->quoted);
+    if (pgqrs__buf_cstr(&create) == NULL)
+        rc = pgqrs__nomem(error);
+    else
+        rc = ask(conn, create.data, 0, NULL, deadline_us, NULL, error);
+    pgqrs__buf_free(&create);
+    return rc;
+}
+
+static pgqrs_status has(pgqrs__conn *conn, const char *sql, const char *prefix, const char *name,
+                        int64_t deadline_us, bool *out_there, pgqrs_error *error)
+{
+    char        full[64];
+    const char *params[] = { conn->db->schema, full };
+
+    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
+    return ask(conn, sql, 2, params, deadline_us, out_there, error);
+}
+
+pgqrs_status pgqrs__pg_has_table(pgqrs__conn *conn, const char *table, int64_t deadline_us,
+                                 bool *out_there, pgqrs_error *error)
+{
+    return has(conn,
+               "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
+               " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+               " WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))",
+               "pgqrs_", table, deadline_us, out_there, error);
+}
+
+pgqrs_status pgqrs__pg_has_index(pgqrs__conn *conn, const char *index, int64_t deadline_us,
+                                 bool *out_there, pgqrs_error *error)
+{
+    return has(conn,
+               "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i"
+               " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+               " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+               " WHERE n.nspname = $1 AND c.relname = $2 AND i.indisvalid)",
+               "", index, deadline_us, out_there, error);
+}
+
+static pgqrs_status on_described(pgqrs__conn *conn, pgqrs__pg_item *item, const PGresult *answer,
+                                 pgqrs_error *error)
+{
+    (void)conn;
+    return pgqrs__pg_check_columns(&pgqrs__shapes[item->stmt], answer, error);
+}
+
+pgqrs_status pgqrs__pg_prepare(pgqrs__conn *conn, int stmt, int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs_status rc = pgqrs__pg_open(conn, deadline_us, error);
+
+    /* Without a name: checked anew even if it is known, and forgotten with the next. */
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_send_parse(conn, stmt, "", error);
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_sent(conn, PQsendDescribePrepared(conn->pg, ""),
+                            (pgqrs__pg_item){ .on_answer = on_described, .stmt = stmt }, error);
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
+    return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
+}

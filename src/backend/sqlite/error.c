@@ -1,0 +1,152 @@
+/* What SQLite's result codes mean to a caller. */
+#include "backend/sqlite/sqlite.h"
+
+#include <string.h>
+
+#include "util/error.h"
+
+/* SQLSTATEs are of the SQL standard, so that both databases say the same of a violated constraint. */
+static const char *constraint_state(int extended)
+{
+    switch (extended) {
+    case SQLITE_CONSTRAINT_UNIQUE:
+    case SQLITE_CONSTRAINT_PRIMARYKEY:
+    case SQLITE_CONSTRAINT_ROWID:
+        return "23505";
+    case SQLITE_CONSTRAINT_NOTNULL:
+        return "23502";
+    case SQLITE_CONSTRAINT_CHECK:
+        return "23514";
+    default:
+        return "23000";
+    }
+}
+
+static void set_state(pgqrs_error *error, const char *sqlstate)
+{
+    if (error != NULL)
+        memcpy(error->sqlstate, sqlstate, sizeof error->sqlstate);
+}
+
+static const char *file_of(const pgqrs__conn *conn)
+{
+    return conn->db->path != NULL ? conn->db->path : ":memory:";
+}
+
+/* An error in a statement: of the schema, since our statements are tested, or raised by the statement. */
+static pgqrs_status statement_fail(const char *text, pgqrs_error *error)
+{
+    const char *lost = strstr(text, "pgqrs: lost ");
+
+    if (lost != NULL) {
+        size_t len = strlen("pgqrs: lost ");
+
+        len += strspn(lost + len, "0123456789");
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_MESSAGE, "%.*s", (int)len, lost);
+        set_state(error, "22P02");
+        return PGQRS_EDB;
+    }
+    if (strncmp(text, "no such table: ", strlen("no such table: ")) == 0) {
+        pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE, "the pgqrs tables are not there");
+        pgqrs__hint(error, "Run pgqrs_install() once.");
+        return PGQRS_ESCHEMA;
+    }
+    if (strstr(text, "no such column: ") != NULL || strstr(text, "has no column named ") != NULL) {
+        pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE,
+                    "the pgqrs tables are not those of this library");
+        pgqrs__hint(error, "Run pgqrs_install() to upgrade them.");
+        return PGQRS_ESCHEMA;
+    }
+    return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "SQLite refused the statement");
+}
+
+static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const char *text,
+                            pgqrs_error *error)
+{
+    const char *file = file_of(conn);
+
+    switch (rc & 0xff) {
+    case SQLITE_ERROR:
+        return statement_fail(text, error);
+    case SQLITE_NOMEM:
+        return pgqrs__nomem(error);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE,
+                           "the database is locked by another program");
+    case SQLITE_NOTADB:
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "\"%s\" is not a SQLite database", file);
+        return PGQRS_ECONFIG;
+    case SQLITE_READONLY:
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "cannot write to \"%s\"", file);
+        if (extended == SQLITE_READONLY_DBMOVED)
+            pgqrs__hint(error, "The file was moved or removed while it was open.");
+        else
+            pgqrs__hint(error, "The file and its folder must be writable.");
+        return PGQRS_EDB;
+    case SQLITE_FULL:
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "no space left for \"%s\"", file);
+        pgqrs__hint(error, "Nothing was written. Free some space.");
+        return PGQRS_EDB;
+    case SQLITE_IOERR:
+        return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "reading or writing \"%s\" failed", file);
+    case SQLITE_CORRUPT:
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "\"%s\" is damaged", file);
+        pgqrs__hint(error, "Check it with PRAGMA integrity_check, and restore a backup.");
+        return PGQRS_EDB;
+    case SQLITE_CANTOPEN:
+        return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,
+                           "cannot open \"%s\", or a file beside it", file);
+    case SQLITE_CONSTRAINT:
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "a constraint of the tables was violated");
+        set_state(error, constraint_state(extended));
+        return PGQRS_EDB;
+    case SQLITE_MISUSE:
+        return pgqrs__fail(error, PGQRS_EINTERNAL, PGQRS_OBJECT_STORE, "SQLite was called wrongly");
+    default:
+        return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "SQLite failed");
+    }
+}
+
+pgqrs_status pgqrs__sqlite_fail(pgqrs__conn *conn, int rc, const char *what, pgqrs_error *error)
+{
+    int          extended = sqlite3_extended_errcode(conn->handle);
+    const char  *text     = sqlite3_errmsg(conn->handle);
+    int          number   = sqlite3_system_errno(conn->handle);
+    pgqrs_status status;
+
+    if ((extended & 0xff) != (rc & 0xff)) { /* the handle has seen something else since */
+        extended = rc;
+        text     = sqlite3_errstr(rc);
+    }
+    status = by_code(conn, rc, extended, text, error);
+    if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
+        conn->broken = true;
+    if (status == PGQRS_ENOMEM)
+        return status;
+    if ((rc & 0xff) == SQLITE_IOERR && number != 0)
+        pgqrs__detail(error, "%s%s%s (%d): %s", what != NULL ? what : "", what != NULL ? ": " : "", text,
+                      extended, strerror(number));
+    else
+        pgqrs__detail(error, "%s%s%s (%d)", what != NULL ? what : "", what != NULL ? ": " : "", text,
+                      extended);
+    return status;
+}
+
+/* A commit is the write and the sync of the log's last pages. When one of the two fails they may still be
+ * there, and be found after a crash; what fails before leaves nothing. */
+static bool outcome_is_unknown(int extended)
+{
+    return extended == SQLITE_IOERR_WRITE || extended == SQLITE_IOERR_FSYNC
+           || extended == SQLITE_IOERR_DIR_FSYNC;
+}
+
+pgqrs_status pgqrs__sqlite_commit_fail(pgqrs__conn *conn, int rc, pgqrs_error *error)
+{
+    int          extended = sqlite3_extended_errcode(conn->handle);
+    pgqrs_status status   = pgqrs__sqlite_fail(conn, rc, "COMMIT", error);
+
+    if (outcome_is_unknown(extended))
+        pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
+    return status;
+}

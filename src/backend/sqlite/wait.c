@@ -1,0 +1,82 @@
+/* Waiting for something to be put in: told at once by this process, noticed soon from the others. */
+#include "backend/sqlite/sqlite.h"
+
+#include "util/base.h"
+#include "util/clock.h"
+#include "util/error.h"
+
+/* How often to look whether another process has committed. */
+#define LOOK_US (20 * PGQRS_MILLISECOND)
+
+static pgqrs_status read_data_version(pgqrs__conn *conn, int64_t *out_version, pgqrs_error *error)
+{
+    sqlite3_stmt *stmt;
+    pgqrs_status  status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_DATA_VERSION, &stmt, error);
+    int           rc;
+
+    if (status != PGQRS_OK)
+        return status;
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        *out_version = sqlite3_column_int64(stmt, 0);
+    else
+        status = pgqrs__sqlite_fail(conn, rc, "PRAGMA data_version", error);
+    (void)sqlite3_reset(stmt);
+    return status;
+}
+
+/* Most commits finish work and put nothing in: those leave the number line where it was. */
+static pgqrs_status look(pgqrs__conn *conn, bool *out_changed, pgqrs_error *error)
+{
+    uint64_t     news    = pgqrs__filelock_news(conn->db->lock);
+    int64_t      version = conn->data_version;
+    int64_t      next    = conn->next;
+    int64_t      last_now_us;
+    pgqrs_status status = PGQRS_OK;
+
+    *out_changed = news != conn->news;
+    if (conn->db->path != NULL)
+        status = read_data_version(conn, &version, error);
+    if (status == PGQRS_OK && version != conn->data_version)
+        status = pgqrs__sqlite_sequence(conn, &next, &last_now_us, error);
+    if (status != PGQRS_OK)
+        return status;
+    *out_changed       = *out_changed || next != conn->next;
+    conn->news         = news;
+    conn->data_version = version;
+    conn->next         = next;
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs__sqlite_wait(pgqrs__conn *conn, int64_t deadline_us,
+                                void (*on_queue)(void *user, int64_t queue_id), void *user,
+                                pgqrs_error *error)
+{
+    for (;;) {
+        bool         changed;
+        int64_t      now_us = pgqrs__mono_us();
+        pgqrs_status status;
+
+        conn->deadline_us = PGQRS__MIN(deadline_us, pgqrs__i64_add_sat(now_us, PGQRS_SECOND));
+        status            = look(conn, &changed, error);
+        if (status != PGQRS_OK)
+            return status;
+        if (!conn->listening) {
+            conn->listening = true;
+            return PGQRS_OK;
+        }
+        if (changed)
+            on_queue(user, 0);
+        if (changed || atomic_exchange(&conn->woken, false) || now_us >= deadline_us)
+            return PGQRS_OK;
+        pgqrs__filelock_sleep(conn->db->lock, conn->news, &conn->woken,
+                              conn->db->path == NULL
+                                  ? deadline_us
+                                  : PGQRS__MIN(deadline_us, pgqrs__i64_add_sat(now_us, LOOK_US)));
+    }
+}
+
+void pgqrs__sqlite_wake(pgqrs__conn *conn)
+{
+    pgqrs__filelock_wake(conn->db->lock, &conn->woken);
+}

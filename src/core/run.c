@@ -1,0 +1,601 @@
+/* Run handles: what a workflow function works with. */
+#include "core/run.h"
+#include "util/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define FRESH_US PGQRS_SECOND /* an answer about the lease is good for so long */
+#define AWAY_US  PGQRS_SECOND /* a run that met a database failure comes back after */
+
+/* --- Making and freeing -------------------------------------------------------------------------------- */
+
+static pgqrs_run *run_new(pgqrs_store *store)
+{
+    pgqrs_run *run = pgqrs__calloc(1, sizeof(*run));
+
+    if (run == NULL)
+        return NULL;
+    if (!pgqrs__mutex_init(&run->lock)) {
+        pgqrs__free(run);
+        return NULL;
+    }
+    pgqrs__arena_init(&run->arena);
+    pgqrs__smap_init(&run->recorded_at);
+    pgqrs__smap_init(&run->uses);
+    run->store = store;
+    return run;
+}
+
+void pgqrs_run_free(pgqrs_run *run)
+{
+    if (run == NULL)
+        return;
+    if (run->message.lease != 0 && pgqrs__enter(run->store, NULL) == PGQRS_OK)
+        pgqrs__lease_dropped(run->store, run->message.lease, run->message.id);
+    pgqrs__smap_free(&run->uses);
+    pgqrs__smap_free(&run->recorded_at);
+    pgqrs__free(run->recorded);
+    pgqrs__arena_free(&run->arena);
+    pgqrs__mutex_destroy(&run->lock);
+    pgqrs__free(run);
+}
+
+static bool copy_text(pgqrs_run *run, const char *text, const char **out)
+{
+    *out = NULL;
+    if (text == NULL)
+        return true;
+    *out = pgqrs__arena_copy(&run->arena, text, strlen(text));
+    return *out != NULL;
+}
+
+bool pgqrs__run_remember(pgqrs_run *run, const pgqrs__recorded *step)
+{
+    pgqrs__recorded *slot;
+    int64_t          index;
+
+    if (pgqrs__smap_get(&run->recorded_at, step->name, &index)) {
+        slot = &run->recorded[index];
+    } else {
+        if (run->recorded_count == run->recorded_cap) {
+            size_t           cap  = run->recorded_cap == 0 ? 8 : run->recorded_cap * 2;
+            pgqrs__recorded *more = pgqrs__realloc(run->recorded, cap * sizeof(*more));
+
+            if (more == NULL)
+                return false;
+            run->recorded     = more;
+            run->recorded_cap = cap;
+        }
+        if (!pgqrs__smap_put(&run->recorded_at, step->name, (int64_t)run->recorded_count))
+            return false;
+        slot = &run->recorded[run->recorded_count++];
+    }
+    *slot = *step;
+    return copy_text(run, step->name, &slot->name) && copy_text(run, step->output, &slot->output)
+           && copy_text(run, step->error, &slot->error);
+}
+
+/* Take over what a claim brought: the lease, and the recorded steps. Under the lock. */
+static pgqrs_status take_claim(pgqrs_run *run, const pgqrs_messages *messages, size_t index)
+{
+    const pgqrs_message *m = pgqrs_messages_at(messages, index);
+
+    run->message      = *m;
+    run->heard_us     = messages->sent_mono_us;
+    run->sent_us      = messages->sent_mono_us;
+    run->sent_wall_us = m->claimed_at_us;
+    if (!copy_text(run, m->payload, &run->message.payload)
+        || !copy_text(run, m->headers, &run->message.headers))
+        return PGQRS_ENOMEM;
+    for (size_t i = 0; i < messages->step_count; i++) {
+        const pgqrs__claimed_step *s = &messages->steps[i];
+        const pgqrs__recorded      r = {.name        = s->name,
+                                        .status      = s->status,
+                                        .retries     = s->retries,
+                                        .retry_at_us = s->retry_at_us,
+                                        .output      = s->output,
+                                        .error       = s->error};
+
+        if (s->message == index && !pgqrs__run_remember(run, &r))
+            return PGQRS_ENOMEM;
+    }
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_run_from(pgqrs_store *store, const pgqrs_messages *messages, size_t index,
+                            pgqrs_run **out_run, pgqrs_error *error)
+{
+    pgqrs_run   *run;
+    pgqrs_status rc;
+
+    if (out_run != NULL)
+        *out_run = NULL;
+    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
+        || (rc = pgqrs__check_pointer(out_run, "out_run", error)) != PGQRS_OK
+        || (rc = pgqrs__check_pointer(messages, "messages", error)) != PGQRS_OK)
+        return rc;
+    if (index >= pgqrs_messages_count(messages))
+        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_RUN, "index is %zu of %zu messages", index,
+                           pgqrs_messages_count(messages));
+    run = run_new(store);
+    if (run == NULL)
+        return pgqrs__nomem(error);
+    rc = take_claim(run, messages, index);
+    if (rc != PGQRS_OK)
+        rc = pgqrs__nomem(error);
+    else
+        rc = pgqrs_lease_keep(store, &run->message, 0, error);
+    if (rc != PGQRS_OK) {
+        pgqrs_run_free(run);
+        return rc;
+    }
+    *out_run = run;
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id, pgqrs_run **out_run, pgqrs_error *error)
+{
+    pgqrs_records      *records = NULL;
+    pgqrs_step_records *steps   = NULL;
+    pgqrs_run          *run     = NULL;
+    const pgqrs_record *found;
+    pgqrs_status        rc;
+
+    if (out_run != NULL)
+        *out_run = NULL;
+    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
+        || (rc = pgqrs__check_pointer(out_run, "out_run", error)) != PGQRS_OK)
+        return rc;
+    rc = pgqrs_message_get(store, run_id, &records, error);
+    if (rc == PGQRS_ENOTFOUND)
+        rc = pgqrs__fail(error, PGQRS_ENOTFOUND, PGQRS_OBJECT_RUN, "run %lld does not exist",
+                         (long long)run_id);
+    if (rc == PGQRS_OK)
+        rc = pgqrs_step_list(store, run_id, &steps, error);
+    if (rc != PGQRS_OK)
+        goto done;
+    found = pgqrs_records_at(records, 0);
+    run   = run_new(store);
+    if (run == NULL) {
+        rc = pgqrs__nomem(error);
+        goto done;
+    }
+    run->message = (pgqrs_message){.id             = found->id,
+                                   .queue_id       = found->queue_id,
+                                   .attempt        = found->attempt,
+                                   .priority       = found->priority,
+                                   .enqueued_at_us = found->enqueued_at_us,
+                                   .producer       = found->producer,
+                                   .payload_bytes  = strlen(found->payload)};
+    run->cancelled = found->cancelled;
+    if (!copy_text(run, found->payload, &run->message.payload)
+        || !copy_text(run, found->headers, &run->message.headers)) {
+        rc = pgqrs__nomem(error);
+        goto done;
+    }
+    for (size_t i = 0; i < pgqrs_step_records_count(steps); i++) {
+        const pgqrs_step_record *s = pgqrs_step_records_at(steps, i);
+        const pgqrs__recorded    r = {.name        = s->name,
+                                      .status      = s->status,
+                                      .retries     = s->retries,
+                                      .retry_at_us = s->retry_at_us,
+                                      .output      = s->output,
+                                      .error       = s->error};
+
+        if (!pgqrs__run_remember(run, &r)) {
+            rc = pgqrs__nomem(error);
+            goto done;
+        }
+    }
+    *out_run = run;
+    run      = NULL;
+done:
+    pgqrs_run_free(run);
+    pgqrs_step_records_free(steps);
+    pgqrs_records_free(records);
+    return rc;
+}
+
+/* --- Reading a handle ------------------------------------------------------------------------------------ */
+
+int64_t pgqrs_run_id(const pgqrs_run *run)
+{
+    return run == NULL ? 0 : run->message.id;
+}
+
+const char *pgqrs_run_input(const pgqrs_run *run)
+{
+    return run == NULL ? NULL : run->message.payload;
+}
+
+const char *pgqrs_run_headers(const pgqrs_run *run)
+{
+    return run == NULL ? NULL : run->message.headers;
+}
+
+int pgqrs_run_attempt(const pgqrs_run *run)
+{
+    return run == NULL ? 0 : run->message.attempt;
+}
+
+const pgqrs_message *pgqrs_run_message(const pgqrs_run *run)
+{
+    return run == NULL ? NULL : &run->message;
+}
+
+pgqrs_store *pgqrs_run_store(const pgqrs_run *run)
+{
+    return run == NULL ? NULL : run->store;
+}
+
+const pgqrs_error *pgqrs_run_error(const pgqrs_run *run)
+{
+    return run == NULL ? NULL : &run->error;
+}
+
+int64_t pgqrs__run_wall_us(const pgqrs_run *run)
+{
+    const pgqrs_store *store = run->store;
+
+    if (store->own_clock || run->sent_wall_us == 0)
+        return store->options.clock.wall_us(store->options.clock.user_data);
+    return run->sent_wall_us + (pgqrs__lease_clock(store) - run->sent_us);
+}
+
+pgqrs_status pgqrs__run_failed(pgqrs_run *run, const pgqrs_error *error)
+{
+    pgqrs__mutex_lock(&run->lock);
+    run->error = *error;
+    if (error->status == PGQRS_ELEASE)
+        run->lost = true;
+    else if (error->status == PGQRS_ECANCELLED)
+        run->cancelled = true;
+    pgqrs__mutex_unlock(&run->lock);
+    return error->status;
+}
+
+const char *pgqrs_run_copy(pgqrs_run *run, const char *text, size_t bytes)
+{
+    const char *copy;
+
+    if (run == NULL || text == NULL)
+        return NULL;
+    pgqrs__mutex_lock(&run->lock);
+    copy = pgqrs__arena_copy(&run->arena, text, bytes);
+    if (copy == NULL)
+        pgqrs__nomem(&run->error);
+    pgqrs__mutex_unlock(&run->lock);
+    return copy;
+}
+
+const char *pgqrs_run_printf(pgqrs_run *run, const char *format, ...)
+{
+    char       *text = NULL;
+    va_list     args;
+    int         bytes;
+
+    if (run == NULL || format == NULL)
+        return NULL;
+    va_start(args, format);
+    bytes = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    pgqrs__mutex_lock(&run->lock);
+    if (bytes >= 0)
+        text = pgqrs__arena_alloc(&run->arena, (size_t)bytes + 1);
+    if (text == NULL) {
+        pgqrs__nomem(&run->error);
+    } else {
+        va_start(args, format);
+        vsnprintf(text, (size_t)bytes + 1, format, args);
+        va_end(args);
+    }
+    pgqrs__mutex_unlock(&run->lock);
+    return text;
+}
+
+/* --- Holding ----------------------------------------------------------------------------------------------- */
+
+/* Refuses NULL and a store from before fork(); the error goes to the run. */
+static pgqrs_status enter(pgqrs_run *run)
+{
+    pgqrs_error  error;
+    pgqrs_status rc;
+
+    if (run == NULL)
+        return PGQRS_EINVAL;
+    rc = pgqrs__enter(run->store, &error);
+    return rc == PGQRS_OK ? rc : pgqrs__run_failed(run, &error);
+}
+
+static pgqrs_status fail(pgqrs_run *run, pgqrs_status status, const char *why)
+{
+    pgqrs_error error;
+
+    pgqrs__fail(&error, status, PGQRS_OBJECT_RUN, "run %lld %s", (long long)run->message.id, why);
+    return pgqrs__run_failed(run, &error);
+}
+
+/* Why a run could not be claimed, in the words of runs. */
+static pgqrs_status explain(pgqrs_run *run, const pgqrs_error *claim_error)
+{
+    pgqrs_run_records *records = NULL;
+    pgqrs_error        error   = *claim_error;
+    pgqrs_run_status   status;
+
+    if (claim_error->status != PGQRS_ESTATE
+        || pgqrs_run_get(run->store, run->message.id, &records, NULL) != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    status = pgqrs_run_records_at(records, 0)->status;
+    if (status == PGQRS_RUN_RUNNING)
+        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld is held by another",
+                    (long long)run->message.id);
+    else
+        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld is %s%s", (long long)run->message.id,
+                    status >= PGQRS_RUN_SUCCESS ? "terminal " : "", pgqrs_run_status_name(status));
+    pgqrs_run_records_free(records);
+    return pgqrs__run_failed(run, &error);
+}
+
+/* Lease the run by its id. */
+static pgqrs_status claim(pgqrs_run *run)
+{
+    const pgqrs_claim_options options  = {.lease_us = run->store->options.lease_us};
+    pgqrs_messages           *messages = NULL;
+    pgqrs_error               error;
+    pgqrs_status rc = pgqrs__claim_by_id(run->store, run->message.id, &options, &messages, &error);
+
+    if (rc != PGQRS_OK)
+        return explain(run, &error);
+    pgqrs__mutex_lock(&run->lock);
+    rc          = take_claim(run, messages, 0);
+    run->parked = false;
+    run->lost   = false;
+    pgqrs__mutex_unlock(&run->lock);
+    pgqrs_messages_free(messages);
+    if (rc != PGQRS_OK)
+        pgqrs__nomem(&error);
+    else
+        rc = pgqrs_lease_keep(run->store, &run->message, 0, &error);
+    return rc == PGQRS_OK ? rc : pgqrs__run_failed(run, &error);
+}
+
+/* Make sure that the handle has a lease to write under. It may have passed. */
+static pgqrs_status hold(pgqrs_run *run)
+{
+    if (run->ended)
+        return fail(run, PGQRS_ESTATE, "has ended");
+    if (run->lost)
+        return fail(run, PGQRS_ELEASE, "is no longer held by this handle");
+    return run->message.lease != 0 && !run->parked ? PGQRS_OK : claim(run);
+}
+
+/* Ask the database about the lease. */
+static pgqrs_status ask(pgqrs_run *run)
+{
+    int64_t      sent_us   = pgqrs__lease_clock(run->store);
+    bool         cancelled = false;
+    pgqrs_error  error;
+    pgqrs_status rc = pgqrs__hold_ask(run->store, &run->message, &cancelled, &error);
+
+    if (rc != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    pgqrs__mutex_lock(&run->lock);
+    run->heard_us  = PGQRS__MAX(run->heard_us, sent_us);
+    run->cancelled = run->cancelled || cancelled;
+    pgqrs__mutex_unlock(&run->lock);
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
+{
+    int64_t      now_us = pgqrs__lease_clock(run->store);
+    int64_t      heard_us;
+    int64_t      until_us;
+    pgqrs__kept  kept;
+    pgqrs_status rc;
+
+    rc = hold(run);
+    if (rc != PGQRS_OK)
+        return rc;
+    heard_us = run->heard_us;
+    until_us = run->message.held_until_us;
+    kept     = pgqrs__lease_state(run->store, run->message.lease, run->message.id, &heard_us, &until_us);
+    if (kept == PGQRS__KEPT_LOST || now_us >= PGQRS__MAX(until_us, run->message.held_until_us))
+        return fail(run, PGQRS_ELEASE, "is no longer held by this handle: its lease passed");
+    if (kept == PGQRS__KEPT_CANCELLED)
+        run->cancelled = true;
+    if (!run->cancelled && now_us - PGQRS__MAX(heard_us, run->heard_us) > FRESH_US) {
+        rc = ask(run);
+        if (rc != PGQRS_OK)
+            return rc;
+    }
+    return run->cancelled ? fail(run, PGQRS_ECANCELLED, "is cancelled") : PGQRS_OK;
+}
+
+pgqrs_status pgqrs_run_start(pgqrs_run *run)
+{
+    pgqrs_status rc = enter(run);
+
+    return rc == PGQRS_OK ? pgqrs__run_may_go_on(run) : rc;
+}
+
+bool pgqrs_run_cancelled(pgqrs_run *run)
+{
+    if (enter(run) != PGQRS_OK)
+        return false;
+    return run->cancelled || pgqrs__run_may_go_on(run) == PGQRS_ECANCELLED;
+}
+
+pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
+{
+    pgqrs_state  state;
+    pgqrs_error  error;
+    pgqrs_status rc = enter(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    rc = pgqrs_cancel(run->store, run->message.id, &state, &error);
+    if (rc != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    run->cancelled = true;
+    run->ended     = state == PGQRS_STATE_CANCELLED;
+    return PGQRS_OK;
+}
+
+/* --- Ending ------------------------------------------------------------------------------------------------- */
+
+/* End the run: archive its message under its lease. */
+static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output, const char *error_json)
+{
+    bool         cancelled = false;
+    pgqrs_error  error;
+    pgqrs_status rc = hold(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    rc = pgqrs__finish(run->store, &run->message, archive_state, output, error_json, 0, &cancelled, &error);
+    if (rc != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    run->ended = true;
+    if (cancelled)
+        return fail(run, PGQRS_ECANCELLED, "was cancelled, and has ended so");
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_run_succeed(pgqrs_run *run, const char *output)
+{
+    pgqrs_error  error;
+    pgqrs_status rc = enter(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    if (output != NULL) {
+        rc = pgqrs__check_json(run->store, output, "output", NULL, &error);
+        if (rc != PGQRS_OK)
+            return pgqrs__run_failed(run, &error);
+    }
+    return end(run, PGQRS__ARCHIVE_SUCCESS, output, NULL);
+}
+
+pgqrs_status pgqrs_run_fail(pgqrs_run *run, const char *code, const char *text)
+{
+    pgqrs_error  error;
+    const char  *json;
+    pgqrs_status rc = enter(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    pgqrs__mutex_lock(&run->lock);
+    json = pgqrs__error_json(&run->arena, code, text);
+    pgqrs__mutex_unlock(&run->lock);
+    if (json == NULL) {
+        pgqrs__nomem(&error);
+        return pgqrs__run_failed(run, &error);
+    }
+    return end(run, PGQRS__ARCHIVE_ERROR, NULL, json);
+}
+
+pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64_t delay_us, int64_t at_us,
+                             bool counted)
+{
+    const char    *why     = pgqrs_run_error(run)->message;
+    pgqrs__parking parking = {.counted  = counted,
+                              .backoff  = counted && delay_us < 0 && at_us == 0,
+                              .delay_us = delay_us,
+                              .at_us    = at_us,
+                              .reason   = reason,
+                              .note     = note};
+    int            fate    = 0;
+    pgqrs_error    error;
+    pgqrs_status   rc = hold(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    if (counted) {
+        pgqrs__mutex_lock(&run->lock);
+        parking.error = pgqrs__error_json(&run->arena, "ATTEMPTS_EXHAUSTED", why);
+        pgqrs__mutex_unlock(&run->lock);
+    }
+    rc = pgqrs__park(run->store, &run->message, &parking, 0, &fate, &error);
+    if (rc != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    if (fate == PGQRS__FATE_CANCELLED) {
+        run->ended = true;
+        return fail(run, PGQRS_ECANCELLED, "was cancelled, and has ended so");
+    }
+    run->ended  = fate == PGQRS__FATE_DEAD;
+    run->parked = fate != PGQRS__FATE_DEAD;
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_run_pause(pgqrs_run *run, const char *message, int64_t resume_after_us)
+{
+    pgqrs_error  error;
+    pgqrs_status rc = enter(run);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    rc = pgqrs__check_duration(resume_after_us, "resume_after_us", &error);
+    if (rc != PGQRS_OK)
+        return pgqrs__run_failed(run, &error);
+    rc = pgqrs__run_park(run, PGQRS__REASON_PAUSE, message, resume_after_us, 0, false);
+    return rc == PGQRS_OK ? fail(run, PGQRS_EPAUSED, "is paused") : rc;
+}
+
+pgqrs_status pgqrs__run_sleep_until(pgqrs_run *run, int64_t at_us)
+{
+    pgqrs_status rc = pgqrs__run_park(run, PGQRS__REASON_SLEEP, NULL, -1, at_us, false);
+
+    return rc == PGQRS_OK ? fail(run, PGQRS_EPAUSED, "sleeps") : rc;
+}
+
+/* --- After the workflow function ------------------------------------------------------------------------------ */
+
+/* A failure of the database or of this process, not of the workflow. */
+static bool is_outage(pgqrs_status status)
+{
+    switch (status) {
+    case PGQRS_EBUSY:
+    case PGQRS_ECONN:
+    case PGQRS_ETIMEDOUT:
+    case PGQRS_EDB:
+    case PGQRS_ENOMEM:
+    case PGQRS_ERATE:
+    case PGQRS_ESCHEMA:
+        return true;
+    case PGQRS_OK:
+    case PGQRS_EINVAL:
+    case PGQRS_ECONFIG:
+    case PGQRS_ENOTFOUND:
+    case PGQRS_EEXISTS:
+    case PGQRS_ESTATE:
+    case PGQRS_ELEASE:
+    case PGQRS_ECANCELLED:
+    case PGQRS_EPAUSED:
+    case PGQRS_ENOTREADY:
+    case PGQRS_EEXHAUSTED:
+    case PGQRS_EJSON:
+    case PGQRS_EFORK:
+    case PGQRS_EINTERNAL:
+        return false;
+    }
+    return false;
+}
+
+pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
+{
+    if (run->ended || run->parked || run->lost || run->message.lease == 0)
+        return PGQRS_OK;
+    if (returned == PGQRS_OK)
+        return pgqrs_run_succeed(run, NULL);
+    if (returned == PGQRS_ECANCELLED)
+        return end(run, PGQRS__ARCHIVE_CANCELLED, NULL, NULL);
+    if (returned == PGQRS_EEXHAUSTED)
+        return pgqrs_run_fail(run, "STEP_FAILED", run->error.message);
+    if (returned == PGQRS_ENOTREADY && run->wake_us != 0)
+        return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, -1, run->wake_us, false);
+    if (returned == PGQRS_EPAUSED || returned == PGQRS_ENOTREADY || is_outage(returned))
+        return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, AWAY_US, 0, false);
+    return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, -1, 0, true);
+}

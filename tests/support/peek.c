@@ -1,0 +1,63 @@
+#include "support/peek.h"
+
+#include <stdlib.h>
+
+#include "support/place.h"
+
+static void run(world *w, const char *sql, char *out, size_t size)
+{
+    if (w->postgres)
+        place_sql_postgres(w, sql, out, size);
+    else
+        place_sql_sqlite(w, sql, out, size);
+}
+
+void sql_run(world *w, const char *sql)
+{
+    char ignored[8];
+    run(w, sql, ignored, sizeof(ignored));
+}
+
+void sql_run_each(world *w, const char *postgres, const char *sqlite)
+{
+    const char *sql = w->postgres ? postgres : sqlite;
+    if (sql != NULL)
+        sql_run(w, sql);
+}
+
+int64_t sql_number(world *w, const char *sql)
+{
+    char text[64];
+    run(w, sql, text, sizeof(text));
+    return strtoll(text, NULL, 10);
+}
+
+void sql_fingerprint(world *w, char *out, size_t size)
+{
+    run(w,
+        "SELECT (SELECT count(*) FROM pgqrs_queues) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(id), 0) FROM pgqrs_messages) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(seq), 0) FROM pgqrs_ready) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(message_id), 0) FROM pgqrs_scheduled) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(message_id), 0) FROM pgqrs_leased) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(message_id), 0) FROM pgqrs_archive) || ' ' ||"
+        " (SELECT count(*) || ':' || coalesce(sum(status), 0) FROM pgqrs_steps) || ' ' ||"
+        " (SELECT count(*) FROM pgqrs_keys) || ' ' || (SELECT count(*) FROM pgqrs_workers)",
+        out, size);
+}
+
+#define PLACES                                                                             \
+    "(SELECT message_id FROM pgqrs_ready UNION ALL SELECT message_id FROM pgqrs_scheduled" \
+    " UNION ALL SELECT message_id FROM pgqrs_leased"                                       \
+    " UNION ALL SELECT message_id FROM pgqrs_archive) AS places"
+
+void assert_consistent(world *w)
+{
+    int64_t placed = sql_number(w, "SELECT count(*) FROM " PLACES);
+    assert_int_equal(placed, sql_number(w, "SELECT count(DISTINCT message_id) FROM " PLACES));
+    assert_int_equal(placed, sql_number(w, "SELECT count(*) FROM pgqrs_messages"));
+    assert_int_equal(placed, sql_number(w, "SELECT count(*) FROM pgqrs_messages WHERE id IN "
+                                           "(SELECT message_id FROM " PLACES ")"));
+    assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_steps WHERE run_id NOT IN "
+                                      "(SELECT id FROM pgqrs_messages)"));
+}
