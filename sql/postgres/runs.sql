@@ -25,7 +25,8 @@ CASE WHEN d.reason IN (2, 3, 4) AND d.note IS NOT NULL
 
 -- fragment: run_when_leased
 (CASE WHEN l.cancelled THEN 4 ELSE 2 END)::int2 AS status, false AS dead,
-l.attempt::int4 AS attempt, l.claimed_at AS moved_at, NULL::timestamptz AS resumes_at, NULL::json AS output, NULL::json AS error
+l.attempt::int4 AS attempt, l.claimed_at AS moved_at, NULL::timestamptz AS resumes_at,
+NULL::json AS output, NULL::json AS error
 
 -- fragment: run_when_archived
 (CASE e.state WHEN 0 THEN 5 WHEN 1 THEN 5 WHEN 3 THEN 7 ELSE 6 END)::int2 AS status,

@@ -27,7 +27,8 @@ rec AS (
     ON CONFLICT (run_id, name) DO UPDATE
     SET status = excluded.status, retries = excluded.retries,
         started_at = coalesce(excluded.started_at, s.started_at),
-        finished_at = excluded.finished_at, retry_at = excluded.retry_at, output = excluded.output, error = excluded.error
+        finished_at = excluded.finished_at, retry_at = excluded.retry_at,
+        output = excluded.output, error = excluded.error
     WHERE s.status = 3
     RETURNING s.run_id, s.name)
 SELECT h.n, h.cancelled, r.run_id IS NOT NULL AS recorded

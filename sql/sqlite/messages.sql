@@ -1,6 +1,9 @@
 -- Messages. One that lives has a row in exactly one of ready, scheduled, leased and archive. A move is
 -- several statements here, in one transaction that nobody else writes beside. n is the ordinal of the
 -- question: a missing n is the answer "no". What a part of a move needs is read from where it still is.
+--
+-- OR FAIL: an error undoes the transaction, or the savepoint, so SQLite need not keep copies of pages to
+-- undo the statement alone. It saves a quarter of an enqueue.
 
 -- ---- fragments ------------------------------------------------------------------------------------------
 
@@ -26,10 +29,10 @@ SELECT 0, d.queue_id, d.attempt FROM @schema.pgqrs_scheduled d WHERE d.message_i
 
 -- The body is there: the rest follows from it.
 -- fragment: put
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT m.id, m.id, m.queue_id, m.priority, 0 FROM @schema.pgqrs_messages m
 WHERE m.id = $id AND NOT coalesce(@{visible_later}, 0);
-INSERT INTO @schema.pgqrs_scheduled (message_id, queue_id, visible_at, attempt, reason)
+INSERT OR FAIL INTO @schema.pgqrs_scheduled (message_id, queue_id, visible_at, attempt, reason)
 SELECT m.id, m.queue_id, coalesce($visible_at, @now + $delay_us), 0, 0 FROM @schema.pgqrs_messages m
 WHERE m.id = $id AND @{visible_later};
 SELECT $n AS n, m.id, 0 AS woken FROM @schema.pgqrs_messages m WHERE m.id = $id
@@ -40,7 +43,7 @@ SELECT $n AS n, m.id, 0 AS woken FROM @schema.pgqrs_messages m WHERE m.id = $id
 -- args: visible_at time[]?, channel text?, now time?
 -- cols: n i64, id i64, woken i64
 -- ids: 1
-INSERT INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
+INSERT OR FAIL INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
 SELECT $id, q.id, $priority, @now, $producer, $payload, $headers
 FROM @schema.pgqrs_queues q WHERE q.id = $queue AND q.deleted_at IS NULL;
 @{put};
@@ -56,7 +59,7 @@ INSERT INTO @schema.pgqrs_keys (message_id, until, queue_id, key)
 SELECT $id, @now + $ttl_us, q.id, $key
 FROM @schema.pgqrs_queues q WHERE q.id = $queue AND q.deleted_at IS NULL
 ON CONFLICT (queue_id, key) DO NOTHING;
-INSERT INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
+INSERT OR FAIL INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
 SELECT k.message_id, k.queue_id, $priority, @now, $producer, $payload, $headers
 FROM @schema.pgqrs_keys k WHERE k.message_id = $id;
 @{put};
@@ -94,7 +97,7 @@ SELECT h.priority, h.seq, l.message_id, l.queue_id, l.attempt, l.claimed_at, l.e
 FROM (@{head}) h CROSS JOIN @schema.pgqrs_leased l ON l.message_id = h.message_id
 
 -- fragment: lease
-INSERT INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
 SELECT h.message_id, $lease, $owner, @now, @now + coalesce($lease_us, h.lease_us), h.queue_id, h.attempt + 1
 
 -- name: message_claim
@@ -179,7 +182,7 @@ ORDER BY 3, 12;
 -- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
 -- cols: expires_at time, producer i64?, payload json?, headers json?, step_name text?, step_status i16?,
 -- cols: step_retries i32?, step_retry_at time?, step_output json?, step_error json?
-INSERT INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
 SELECT $message, $lease, $owner, @now, @now + coalesce($lease_us, q.lease_us), w.queue_id, w.attempt + 1
 FROM (@{waiting}) w CROSS JOIN @schema.pgqrs_queues q ON q.id = w.queue_id
 WHERE q.deleted_at IS NULL;
@@ -222,11 +225,11 @@ CROSS JOIN @schema.pgqrs_queues q ON q.id = l.queue_id
 -- cols: moved i64
 -- ids: 1000
 SELECT count(*) AS moved FROM (@{passed}) p;
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id - 1 + p.place, p.message_id, p.queue_id, m.priority, p.attempt
 FROM (@{passed}) p CROSS JOIN @schema.pgqrs_messages m ON m.id = p.message_id
 WHERE p.fate = 0;
-INSERT INTO @schema.pgqrs_archive
+INSERT OR FAIL INTO @schema.pgqrs_archive
     (queue_id, message_id, owner, claimed_at, finished_at, attempt, state, error)
 SELECT p.queue_id, p.message_id, p.owner, p.claimed_at, @now, p.attempt, p.fate,
        CASE WHEN p.fate = 4
@@ -246,7 +249,7 @@ FROM (SELECT message_id, queue_id, attempt, visible_at
 -- cols: moved i64
 -- ids: 1000
 SELECT count(*) AS moved FROM (@{due}) d;
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id - 1 + d.place, d.message_id, d.queue_id, m.priority, d.attempt
 FROM (@{due}) d CROSS JOIN @schema.pgqrs_messages m ON m.id = d.message_id;
 DELETE FROM @schema.pgqrs_scheduled WHERE message_id IN (SELECT d.message_id FROM (@{due}) d);
@@ -284,7 +287,7 @@ DELETE FROM @schema.pgqrs_leased WHERE message_id = $message AND queue_id = $que
 -- args: queue i32[], message i64[], lease i64[], state i16[], output json[]?, error json[]?, now time?
 -- cols: n i64, cancelled bool, again bool
 SELECT $n AS n, l.cancelled, 0 AS again FROM @{held};
-INSERT INTO @schema.pgqrs_archive
+INSERT OR FAIL INTO @schema.pgqrs_archive
     (message_id, lease, owner, claimed_at, finished_at, queue_id, attempt, state, output, error)
 SELECT l.message_id, l.lease, l.owner, l.claimed_at, @now, l.queue_id, l.attempt,
        CASE WHEN l.cancelled THEN 3 ELSE $state END,
@@ -328,14 +331,14 @@ FROM (SELECT l.queue_id, l.lease, l.owner, l.claimed_at, l.attempt, l.cancelled,
 -- cols: n i64, fate i16, again bool, woken i64
 -- ids: 1
 SELECT $n AS n, g.fate, 0 AS again, 0 AS woken FROM (@{given_up}) g;
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id, $message, g.queue_id, m.priority, g.attempt
 FROM (@{given_up}) g CROSS JOIN @schema.pgqrs_messages m ON m.id = $message
 WHERE g.fate = 0;
-INSERT INTO @schema.pgqrs_scheduled (message_id, queue_id, visible_at, owner, attempt, reason, note)
+INSERT OR FAIL INTO @schema.pgqrs_scheduled (message_id, queue_id, visible_at, owner, attempt, reason, note)
 SELECT $message, g.queue_id, g.visible_at, g.owner, g.attempt, $reason, $note
 FROM (@{given_up}) g WHERE g.fate = 1;
-INSERT INTO @schema.pgqrs_archive
+INSERT OR FAIL INTO @schema.pgqrs_archive
     (message_id, lease, owner, claimed_at, finished_at, queue_id, attempt, state, error)
 SELECT $message, g.lease, g.owner, g.claimed_at, @now, g.queue_id, g.attempt, g.fate,
        CASE WHEN g.fate = 4 THEN $error END
@@ -351,7 +354,7 @@ FROM (@{given_up}) g WHERE g.fate >= 3;
 SELECT 3 AS state FROM (@{waiting}) w
 UNION ALL
 SELECT 2 FROM @schema.pgqrs_leased WHERE message_id = $message;
-INSERT INTO @schema.pgqrs_archive (message_id, queue_id, finished_at, attempt, state)
+INSERT OR FAIL INTO @schema.pgqrs_archive (message_id, queue_id, finished_at, attempt, state)
 SELECT $message, w.queue_id, @now, w.attempt, 3 FROM (@{waiting}) w;
 DELETE FROM @schema.pgqrs_ready WHERE seq = $message AND message_id = seq;
 DELETE FROM @schema.pgqrs_ready WHERE message_id = $message AND seq <> message_id;
@@ -370,7 +373,7 @@ WHERE e.message_id = $message AND e.state IN (2, 4) AND q.deleted_at IS NULL
 SELECT $n AS n, e.queue_id, 0 AS woken FROM @{replayable};
 DELETE FROM @schema.pgqrs_steps
 WHERE run_id = $message AND status <> 1 AND EXISTS (SELECT 1 FROM @{replayable});
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id, m.id, m.queue_id, m.priority, 0
 FROM @schema.pgqrs_messages m WHERE m.id = $message AND EXISTS (SELECT 1 FROM @{replayable});
 DELETE FROM @schema.pgqrs_archive WHERE message_id = $message AND EXISTS (SELECT 1 FROM @{replayable});

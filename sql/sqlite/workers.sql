@@ -72,11 +72,11 @@ FROM (SELECT 0 AS parked, l.message_id, l.queue_id, l.owner, l.claimed_at, l.att
 -- cols: moved i64, woken i64
 -- ids: 1000
 SELECT count(*) AS moved, 0 AS woken FROM (@{of_worker}) o;
-INSERT INTO @schema.pgqrs_archive
+INSERT OR FAIL INTO @schema.pgqrs_archive
     (message_id, queue_id, owner, claimed_at, finished_at, attempt, state)
 SELECT o.message_id, o.queue_id, o.owner, o.claimed_at, @now, o.attempt, 3
 FROM (@{of_worker}) o WHERE o.cancelled;
-INSERT INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
+INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id - 1 + o.place, o.message_id, o.queue_id, m.priority, o.attempt
 FROM (@{of_worker}) o CROSS JOIN @schema.pgqrs_messages m ON m.id = o.message_id
 WHERE NOT o.cancelled;

@@ -18,15 +18,18 @@
  * closes it. Otherwise locks of the process. */
 #ifdef F_OFD_SETLK
 #define SET_LOCK F_OFD_SETLK
+#define GET_LOCK F_OFD_GETLK
 #else
 #define SET_LOCK F_SETLK
+#define GET_LOCK F_GETLK
 #endif
 
-/* The bytes of the lock file. Who wants a turn first takes NEXT: there is one such process, and when the
- * turn ends it is the only one that can take it. */
-enum { NEXT = 0, TURN = 1 };
+/* The bytes of the lock file. Who has the first one has the turn. The others are the places of a line, in
+ * which whoever finds the turn taken locks the first byte behind everybody else. The turn is taken together
+ * with all places before one's own, in one lock: that succeeds when nobody has it and nobody is ahead. */
+enum { TURN = 0, LINE = 1, TO_THE_END = 0 };
 
-/* How long to sleep between two looks at a lock: from, growing to. A commit takes some hundred µs. */
+/* How long to sleep between two looks, growing by a quarter. A commit takes some hundred microseconds. */
 enum { PAUSE_MIN_US = 20, PAUSE_MAX_US = 1000 };
 
 /* A thread that waits for its turn; on its stack. */
@@ -88,6 +91,109 @@ static void watch_forks(void)
     (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
+/* --- Turns between processes ------------------------------------------------------------------------- */
+
+/* Lock or unlock `count` bytes from `first` on; never waits. @return 0 or an error number */
+static int set_lock(int fd, short type, off_t first, off_t count)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
+    int          rc;
+
+    do
+        rc = fcntl(fd, SET_LOCK, &range);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0 : errno;
+}
+
+/* A lock of somebody else in `count` bytes from `first` on. False: there is none.
+ * @param[out] out_end  where it ends; 0: nowhere */
+static bool find_lock(int fd, off_t first, off_t count, off_t *out_end)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
+
+    if (fcntl(fd, GET_LOCK, &range) != 0 || range.l_type == F_UNLCK)
+        return false;
+    *out_end = range.l_len == 0 ? 0 : range.l_start + range.l_len;
+    return true;
+}
+
+static bool is_held(int error_number)
+{
+    return error_number == EAGAIN || error_number == EACCES;
+}
+
+/* Sleep, longer each time. @return false when the deadline has passed */
+static bool pause_until(int64_t deadline_us, int64_t *pause_us)
+{
+    int64_t         left_us = deadline_us == INT64_MAX ? INT64_MAX : deadline_us - pgqrs__mono_us();
+    struct timespec pause   = {.tv_nsec = (long)PGQRS__MIN(*pause_us, left_us) * 1000};
+
+    if (left_us <= 0)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    *pause_us = PGQRS__MIN(*pause_us + *pause_us / 4, PAUSE_MAX_US);
+    return true;
+}
+
+/* Take a place behind everybody else. @return 0, ETIMEDOUT, or an error number */
+static int stand_in_line(int fd, int64_t deadline_us, off_t *out_place)
+{
+    int64_t pause_us = PAUSE_MIN_US;
+
+    for (;;) {
+        off_t place = LINE;
+        off_t end   = LINE;
+        int   failure;
+
+        while (find_lock(fd, place, TO_THE_END, &end) && end != 0)
+            place = end;
+        failure = end == 0 ? EAGAIN : set_lock(fd, F_WRLCK, place, 1); /* 0: about to have the turn */
+        if (!is_held(failure)) {
+            *out_place = place;
+            return failure;
+        }
+        if (!pause_until(deadline_us, &pause_us))
+            return ETIMEDOUT;
+    }
+}
+
+/* @return 0, ETIMEDOUT, or an error number */
+static int wait_in_line(int fd, off_t place, int64_t deadline_us)
+{
+    int64_t pause_us = PAUSE_MIN_US;
+    bool    behind   = true;
+
+    for (;;) {
+        int   failure = set_lock(fd, F_WRLCK, TURN, place);
+        off_t end;
+
+        if (!is_held(failure))
+            return failure;
+        if (behind && !find_lock(fd, LINE, place - LINE, &end)) { /* it will not be long now */
+            behind   = false;
+            pause_us = PAUSE_MIN_US;
+        }
+        if (!pause_until(deadline_us, &pause_us))
+            return ETIMEDOUT;
+    }
+}
+
+/* @return 0, ETIMEDOUT, or an error number */
+static int take_between_processes(int fd, int64_t deadline_us)
+{
+    int   failure = set_lock(fd, F_WRLCK, TURN, TO_THE_END); /* nobody is there */
+    off_t place;
+
+    if (is_held(failure)) {
+        failure = stand_in_line(fd, deadline_us, &place);
+        if (failure != 0)
+            return failure;
+        failure = wait_in_line(fd, place, deadline_us);
+    }
+    (void)set_lock(fd, F_UNLCK, LINE, TO_THE_END);
+    return failure;
+}
+
 /* --- The registry ----------------------------------------------------------------------------------- */
 
 static pgqrs_status refuse(const pgqrs__filelock *lock, const char *path, const char *engine,
@@ -118,23 +224,6 @@ static pgqrs__filelock *find(const struct stat *st)
     return lock;
 }
 
-/* One lock or unlock of `count` bytes; never waits. @return 0 or an error number */
-static int set_lock(int fd, short type, off_t first, off_t count)
-{
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
-    int          rc;
-
-    do
-        rc = fcntl(fd, SET_LOCK, &range);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? 0 : errno;
-}
-
-static bool is_held(int error_number)
-{
-    return error_number == EAGAIN || error_number == EACCES;
-}
-
 /* Whoever may write to the database must be able to lock: the file gets its mode and owner. */
 static int open_beside(const char *name, const struct stat *database)
 {
@@ -161,10 +250,10 @@ static pgqrs_status open_lock_file(pgqrs__filelock *lock, const char *path, cons
     if (text == NULL)
         return pgqrs__nomem(error);
     lock->fd = open_beside(text, database);
-    failure  = lock->fd < 0 ? errno : set_lock(lock->fd, F_WRLCK, NEXT, 1);
+    failure  = lock->fd < 0 ? errno : take_between_processes(lock->fd, 0);
     if (lock->fd >= 0 && failure == 0)
-        (void)set_lock(lock->fd, F_UNLCK, NEXT, 1);
-    if (failure == 0 || (lock->fd >= 0 && is_held(failure))) {
+        (void)set_lock(lock->fd, F_UNLCK, TURN, 1);
+    if (failure == 0 || (lock->fd >= 0 && failure == ETIMEDOUT)) {
         pgqrs__buf_free(&name);
         return PGQRS_OK;
     }
@@ -375,43 +464,7 @@ static pgqrs_status take_in_process(pgqrs__filelock *lock, int64_t deadline_us, 
     return rc;
 }
 
-/* --- Turns between processes ------------------------------------------------------------------------- */
-
-/* Look again and again at one byte, until it is ours. @return 0, ETIMEDOUT, or an error number */
-static int wait_for_byte(int fd, off_t byte, int64_t deadline_us)
-{
-    int64_t pause_us = PAUSE_MIN_US;
-
-    for (;;) {
-        int             failure = set_lock(fd, F_WRLCK, byte, 1);
-        int64_t         left_us;
-        struct timespec pause;
-
-        if (!is_held(failure))
-            return failure;
-        left_us = deadline_us == INT64_MAX ? INT64_MAX : deadline_us - pgqrs__mono_us();
-        if (left_us <= 0)
-            return ETIMEDOUT;
-        pause = (struct timespec){.tv_nsec = (long)PGQRS__MIN(pause_us, left_us) * 1000};
-        (void)nanosleep(&pause, NULL);
-        pause_us = PGQRS__MIN(pause_us + pause_us / 4 + 1, PAUSE_MAX_US);
-    }
-}
-
-/* @return 0, ETIMEDOUT, or an error number */
-static int take_between_processes(int fd, int64_t deadline_us)
-{
-    int failure = set_lock(fd, F_WRLCK, NEXT, 2); /* nobody waits and nobody has it: at once */
-
-    if (is_held(failure)) {
-        failure = wait_for_byte(fd, NEXT, deadline_us);
-        if (failure != 0)
-            return failure;
-        failure = wait_for_byte(fd, TURN, deadline_us);
-    }
-    (void)set_lock(fd, F_UNLCK, NEXT, 1);
-    return failure;
-}
+/* --- Turns -------------------------------------------------------------------------------------------- */
 
 pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pgqrs_error *error)
 {

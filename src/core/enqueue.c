@@ -225,7 +225,7 @@ pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const char *queue, const cha
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_name(queue, "queue", PGQRS_OBJECT_QUEUE, error)) != PGQRS_OK
-        || (rc = pgqrs__check_pointer(payloads, "payloads", error)) != PGQRS_OK
+        || (count > 0 && (rc = pgqrs__check_pointer(payloads, "payloads", error)) != PGQRS_OK)
         || (rc = options_read(store, options, &r.options, error)) != PGQRS_OK)
         return rc;
     if (count > PGQRS__ENQUEUE_MAX)

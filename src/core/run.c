@@ -592,7 +592,8 @@ pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
     if (returned == PGQRS_ECANCELLED)
         return end(run, PGQRS__ARCHIVE_CANCELLED, NULL, NULL);
     if (returned == PGQRS_EEXHAUSTED)
-        return pgqrs_run_fail(run, "STEP_FAILED", run->error.message);
+        return pgqrs_run_fail(run, "STEP_FAILED",
+                              pgqrs_run_printf(run, "%s: %s", run->error.message, run->error.detail));
     if (returned == PGQRS_ENOTREADY && run->wake_us != 0)
         return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, -1, run->wake_us, false);
     if (returned == PGQRS_EPAUSED || returned == PGQRS_ENOTREADY || is_outage(returned))

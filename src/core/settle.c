@@ -86,6 +86,8 @@ static pgqrs_status held_sorted(const pgqrs_message *const *messages, size_t cou
     pgqrs_status rc;
 
     *out = NULL;
+    if (count == 0)
+        return PGQRS_OK;
     if ((rc = pgqrs__check_pointer(messages, "messages", error)) != PGQRS_OK)
         return rc;
     if (count > PGQRS__ENQUEUE_MAX)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STORMS_MAX 4 /* what needs luck gets it in one of these */
+
 /* Any of these, in the text of a violation. */
 static bool tells(const char *text, const char *const *words)
 {
@@ -16,18 +18,20 @@ static bool tells(const char *text, const char *const *words)
 
 static void assert_caught(world *w, const char *mutant, const char *const *words)
 {
-    const storm_settings settings = {
-        .producers = 2,
-        .consumers = 6,
-        .seconds   = 8,
-        .kills     = true,
-        .mutant    = mutant,
-        .seed      = (uint64_t)w->schema[0] + strlen(mutant),
-    };
-    storm_report report;
+    storm_report report = { 0 };
 
-    print_message("the violations that follow are wanted\n");
-    storm_run(w, &settings, &report);
+    print_message("mutant %s: the violations that follow are wanted\n", mutant);
+    for (int tries = 0; tries < STORMS_MAX && report.violations == 0; tries++) {
+        const storm_settings settings = {
+            .producers = 2,
+            .consumers = 8,
+            .seconds   = 8,
+            .kills     = true,
+            .mutant    = mutant,
+            .seed      = (uint64_t)tries,
+        };
+        storm_run(w, &settings, &report);
+    }
     if (report.violations == 0)
         fail_msg("mutant %s: the storm found nothing", mutant);
     if (!tells(report.first, words))
@@ -37,8 +41,7 @@ static void assert_caught(world *w, const char *mutant, const char *const *words
 /* Leases pass, and the one that was too late finishes all the same. */
 static void finish_by_anybody_is_caught(void **state)
 {
-    assert_caught(*state, "finish_by_anybody",
-                  (const char *const[]){ "finished", "archive", "not ended", NULL });
+    assert_caught(*state, "finish_by_anybody", (const char *const[]){ "finished by lease", NULL });
 }
 
 /* The record of a step and the reaper of its run do not see each other. */

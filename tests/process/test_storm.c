@@ -1,6 +1,6 @@
 /* Everything at once, and kill -9: nothing acknowledged is lost, nothing happens twice.
  *
- * PGQRS_STORM_SECONDS: how long (12); PGQRS_STORM_SEED: the same choices again. */
+ * PGQRS_STORM_SECONDS: how long (15); PGQRS_STORM_SEED: the same choices again. */
 #include "support/storm.h"
 
 #include <stdlib.h>
@@ -16,9 +16,9 @@ static void a_storm_loses_nothing_and_does_nothing_twice(void **state)
 {
     const storm_settings settings = {
         .producers = 2,
-        .consumers = 5,
-        .seconds   = from_environment("PGQRS_STORM_SECONDS", 12),
-        .messages  = 2000,
+        .consumers = 7,
+        .seconds   = from_environment("PGQRS_STORM_SECONDS", 15),
+        .messages  = 1500,
         .runs      = 200,
         .kills     = true,
         .seed      = (uint64_t)from_environment("PGQRS_STORM_SEED", (int64_t)time(NULL)),

@@ -122,7 +122,7 @@ static void g36_the_next_holder_sees_every_recorded_step(void **state)
 {
     world     *w   = *state;
     pgqrs_run *run = fresh_run(w);
-    char       name[16], output[16];
+    char       name[32], output[32];
     for (int i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof(name), "s%d", i);
         (void)snprintf(output, sizeof(output), "%d", i);
@@ -181,7 +181,7 @@ static void g19_a_repeated_name_is_numbered_in_order(void **state)
     pgqrs_run  *run   = fresh_run(w);
     const char *all[] = { "charge", "charge#2", "charge#3" };
     for (int i = 0; i < 3; i++) {
-        char        output[8];
+        char        output[32];
         pgqrs_step *step = begin(run, "charge");
         assert_string_equal(all[i], pgqrs_step_name(step));
         (void)snprintf(output, sizeof(output), "%d", i);
@@ -299,7 +299,7 @@ static void g18_jitter_stays_within_a_quarter(void **state)
     pgqrs_run *run = fresh_run(w);
     int64_t    low = PGQRS_DAY, high = 0;
     for (int i = 0; i < 40; i++) { /* forty steps, each failing for the first time */
-        char        name[16];
+        char        name[32];
         pgqrs_step *step = NULL;
         (void)snprintf(name, sizeof(name), "call %d", i);
         assert_run(PGQRS_OK, run,

@@ -1,5 +1,6 @@
 #include "support/storm.h"
 
+#include "support/peek.h"
 #include "support/processes.h"
 #include "support/storm_check.h"
 
@@ -32,8 +33,11 @@ typedef struct storm {
     uint64_t              random;
 } storm;
 
+/* Queues, and nothing that an earlier storm in the same world left in them. */
 static void prepare(world *w)
 {
+    static const char *const tables[] = { "messages", "ready", "scheduled", "leased",
+                                          "archive",  "steps", "keys" };
     /* Failures come back quickly, and hardly ever for the last time. */
     const pgqrs_queue_options patient = {
         .struct_size    = sizeof(patient),
@@ -44,11 +48,16 @@ static void prepare(world *w)
     pgqrs_queue_options frail = patient;
 
     frail.max_attempts = 3;
-    queue_with(w, "plain", &patient);
-    queue_with(w, "frail", &frail);
-    queue_with(w, "loop", &patient);
+    assert_ok(pgqrs_queue_ensure(w->store, "plain", &patient, &failure));
+    assert_ok(pgqrs_queue_ensure(w->store, "frail", &frail, &failure));
+    assert_ok(pgqrs_queue_ensure(w->store, "loop", &patient, &failure));
     workflow_with(w, "line", &patient);
     workflow_with(w, "wide", &patient);
+    for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof(sql), "DELETE FROM pgqrs_%s", tables[i]);
+        sql_run(w, sql);
+    }
 }
 
 static void start(storm *s, size_t index)

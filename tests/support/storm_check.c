@@ -113,15 +113,18 @@ void storm_look_open(storm_look *look, world *w, storm_report *report)
     *look = (storm_look){ .w = w, .report = report };
     if (w->postgres) {
         char sql[1024];
-        (void)snprintf(sql, sizeof(sql),
-                       "CREATE TABLE storm_deliveries (n bigserial PRIMARY KEY,"
-                       " message_id bigint NOT NULL, lease bigint NOT NULL, attempt int NOT NULL);"
-                       "CREATE FUNCTION storm_delivered() RETURNS trigger LANGUAGE plpgsql AS $$"
-                       " BEGIN INSERT INTO %s.storm_deliveries (message_id, lease, attempt)"
-                       " VALUES (NEW.message_id, NEW.lease, NEW.attempt); RETURN NULL; END $$;"
-                       "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased"
-                       " FOR EACH ROW EXECUTE FUNCTION storm_delivered()",
-                       w->schema);
+        (void)snprintf(
+            sql, sizeof(sql),
+            "DROP TABLE IF EXISTS storm_deliveries;"
+            "CREATE TABLE storm_deliveries (n bigserial PRIMARY KEY,"
+            " message_id bigint NOT NULL, lease bigint NOT NULL, attempt int NOT NULL);"
+            "CREATE OR REPLACE FUNCTION storm_delivered() RETURNS trigger LANGUAGE plpgsql AS $$"
+            " BEGIN INSERT INTO %s.storm_deliveries (message_id, lease, attempt)"
+            " VALUES (NEW.message_id, NEW.lease, NEW.attempt); RETURN NULL; END $$;"
+            "DROP TRIGGER IF EXISTS storm_delivered ON pgqrs_leased;"
+            "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased"
+            " FOR EACH ROW EXECUTE FUNCTION storm_delivered()",
+            w->schema);
         storm_query(look, sql, NULL, NULL);
         return;
     }
@@ -130,6 +133,8 @@ void storm_look_open(storm_look *look, world *w, storm_report *report)
     (void)sqlite3_db_config(look->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     storm_query(look,
                 "PRAGMA wal_autocheckpoint = 0;"
+                "DROP TRIGGER IF EXISTS storm_delivered;"
+                "DROP TABLE IF EXISTS storm_deliveries;"
                 "CREATE TABLE storm_deliveries (n INTEGER PRIMARY KEY AUTOINCREMENT,"
                 " message_id INTEGER NOT NULL, lease INTEGER NOT NULL, attempt INTEGER NOT NULL);"
                 "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased BEGIN"
@@ -402,11 +407,18 @@ static void check_ends(storm_report *report, int64_t id, const said *m)
         ends += times_done(m, "dead_letter") + times_done(m, "run_fail");
     if (ends > 1)
         storm_violation(report, "message %lld: finished %zu times", (long long)id, ends);
+    /* Who ended it was the last to get it; the reaper and a cancel leave another lease, or none. */
+    const int64_t last = m->ndeliveries > 0 ? m->deliveries[m->ndeliveries - 1].lease : 0;
     for (size_t i = 0; i < m->nevents; i++) {
         const event *e = &m->events[i];
-        if (e->kind == ANSWERED && e->value == PGQRS_OK
-            && (strcmp(e->text, "archive") == 0 || strcmp(e->text, "run_succeed") == 0)
-            && (m->place == NULL || m->place->lease != e->lease))
+        if (e->kind != ANSWERED || e->value != PGQRS_OK)
+            continue;
+        const bool kept    = strcmp(e->text, "archive") == 0 || strcmp(e->text, "run_succeed") == 0;
+        const bool deleted = strcmp(e->text, "delete") == 0;
+        if ((kept || deleted) && e->lease != last)
+            storm_violation(report, "message %lld: finished by lease %lld, while lease %lld had it",
+                            (long long)id, (long long)e->lease, (long long)last);
+        if (kept && (m->place == NULL || m->place->lease != e->lease))
             storm_violation(report, "message %lld: finished by lease %lld, ended by lease %lld",
                             (long long)id, (long long)e->lease,
                             (long long)(m->place != NULL ? m->place->lease : 0));

@@ -148,8 +148,8 @@ CREATE TABLE @schema.pgqrs_migrations (
 -- is.
 CREATE VIEW @schema.pgqrs_runs AS
 SELECT m.id, q.name AS workflow, p.status, p.dead, p.attempt, m.enqueued_at AS created_at,
-       coalesce(p.moved_at, m.enqueued_at) AS updated_at, p.resumes_at, m.payload AS input, p.output,
-       p.error
+       coalesce(p.moved_at, m.enqueued_at) AS updated_at, p.resumes_at, m.payload AS input,
+       p.output, p.error
 FROM @schema.pgqrs_messages m
 JOIN @schema.pgqrs_queues q ON q.id = m.queue_id AND q.workflow AND q.deleted_at IS NULL
 CROSS JOIN LATERAL (

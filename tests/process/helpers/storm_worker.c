@@ -23,11 +23,9 @@
 #define CLAIM_MAX 16
 #define KNOWN_MAX 512 /* ids that a producer remembers, to cancel and replay */
 #define KEYS      40  /* idempotency keys, shared by all producers */
-#define LEASE     (60 * PGQRS_MILLISECOND)
-#define MORE      (120 * PGQRS_MILLISECOND) /* at random on top of it */
-#define BACKLOG                                                                       \
-    100 /* producers wait while more is ready: idle claims are what takes leases back \
-         */
+#define LEASE     (40 * PGQRS_MILLISECOND)
+#define MORE      (80 * PGQRS_MILLISECOND) /* at random on top of it */
+#define BACKLOG   24 /* while more is ready producers wait: who idles takes leases back */
 
 /* Both work on what either claimed, as two processes may. */
 static pgqrs_store               *stores[2];
@@ -284,7 +282,7 @@ static int64_t until_expiry_us(const pgqrs_message *m, uint64_t *random)
     const int64_t left = m->held_until_us - monotonic_now_us();
     return random_below(random, 4) > 0
                ? left + random_below(random, 10) * PGQRS_MILLISECOND - 2 * PGQRS_MILLISECOND
-               : left + random_below(random, 150) * PGQRS_MILLISECOND;
+               : left + random_below(random, 100) * PGQRS_MILLISECOND;
 }
 
 static void asked(const pgqrs_message *m, const char *verb)
@@ -431,7 +429,7 @@ static int64_t some_now(uint64_t *random)
 {
     const int64_t dice = calm ? 0 : random_below(random, 10);
     return dice < 3   ? 0
-           : dice < 7 ? wall_now_us()
+           : dice < 6 ? wall_now_us()
                       : wall_now_us() + random_below(random, LEASE + MORE);
 }
 
@@ -684,7 +682,7 @@ static void prepare_work(void)
     const pgqrs_work_options options = {
         .struct_size = sizeof(options),
         .concurrency = THREADS,
-        .lease_us    = LEASE,
+        .lease_us    = 4 * LEASE,
         .poll_us     = 20 * PGQRS_MILLISECOND,
     };
     pgqrs_error error;
