@@ -5,20 +5,19 @@
  *
  *  - What goes in is `const char *`: names and JSON text, NUL-terminated UTF-8, copied before the
  *    call returns. What comes out of an object lives as long as that object.
- *  - A call that can fail returns a pgqrs_status; its last argument, `pgqrs_error *`, may be NULL and
- *    is always set, to success too. Everything refused is refused before anything is written.
+ *  - A call that can fail returns a pgqrs_status; its last argument, `pgqrs_error *`, may be NULL
+ *    and is always set, to success too. Everything refused is refused before anything is written.
  *  - Options are a struct you may leave out (NULL). It starts with its own size: write it with
- *    PGQRS_OPTIONS(claim, .limit = 10) in C, or initialise it with PGQRS_OPTIONS_INIT(claim) in C++.
- *    A zero field means the default written beside it.
+ *    PGQRS_OPTIONS(claim, .limit = 10) in C, or initialise it with PGQRS_OPTIONS_INIT(claim) in
+ *    C++. A zero field means the default written beside it.
  *  - Times are int64_t microseconds: durations (`30 * PGQRS_SECOND`) or since 1970-01-01 UTC.
  *    `now_us` in an option is the time to judge by; 0 is the database's own clock.
- *  - Threads: a pgqrs_store may be used by any number of threads at once. Every other handle is used
- *    by one thread at a time, unless its comment says otherwise.
+ *  - Threads: a pgqrs_store may be used by any number of threads at once. Every other handle is
+ *    used by one thread at a time, unless its comment says otherwise.
  *  - A store that was opened before fork() answers PGQRS_EFORK in the child.
  *  - Every _free, and pgqrs_close, accepts NULL.
  *
- *  [G-nn] names the guarantee of docs/guarantees.md that a sentence carries.
- */
+ *  [G-nn] names the guarantee of docs/guarantees.md that a sentence carries. */
 #ifndef PGQRS_PGQRS_H
 #define PGQRS_PGQRS_H
 
@@ -55,27 +54,27 @@ extern "C" {
 /* --- Status and errors ------------------------------------------------------------------------ */
 
 /** X(name, number, worth retrying as it is, text) */
-#define PGQRS_STATUS_MAP(X)                                               \
-    X(OK, 0, 0, "success")                                                \
-    X(EINVAL, 1, 0, "invalid argument")                                   \
-    X(ECONFIG, 2, 0, "invalid configuration")                             \
-    X(ENOTFOUND, 3, 0, "not found")                                       \
-    X(EEXISTS, 4, 0, "exists already")                                    \
-    X(ESTATE, 5, 0, "not possible in this state")                         \
-    X(ELEASE, 6, 0, "lease no longer held")                               \
-    X(ECANCELLED, 7, 0, "run cancelled")                                  \
-    X(EPAUSED, 8, 0, "run paused")                                        \
-    X(ENOTREADY, 9, 0, "not ready yet")                                   \
-    X(EEXHAUSTED, 10, 0, "retries exhausted")                             \
-    X(ERATE, 11, 1, "rate limited")                                       \
-    X(EJSON, 12, 0, "invalid JSON")                                       \
-    X(ESCHEMA, 13, 0, "schema missing or not usable by this library")     \
-    X(EBUSY, 14, 1, "busy")                                               \
-    X(ECONN, 15, 1, "connection lost")                                    \
-    X(ETIMEDOUT, 16, 1, "deadline passed")                                \
-    X(EDB, 17, 0, "database error")                                       \
-    X(ENOMEM, 18, 0, "out of memory")                                     \
-    X(EFORK, 19, 0, "store was opened before fork")                       \
+#define PGQRS_STATUS_MAP(X)                                           \
+    X(OK, 0, 0, "success")                                            \
+    X(EINVAL, 1, 0, "invalid argument")                               \
+    X(ECONFIG, 2, 0, "invalid configuration")                         \
+    X(ENOTFOUND, 3, 0, "not found")                                   \
+    X(EEXISTS, 4, 0, "exists already")                                \
+    X(ESTATE, 5, 0, "not possible in this state")                     \
+    X(ELEASE, 6, 0, "lease no longer held")                           \
+    X(ECANCELLED, 7, 0, "run cancelled")                              \
+    X(EPAUSED, 8, 0, "run paused")                                    \
+    X(ENOTREADY, 9, 0, "not ready yet")                               \
+    X(EEXHAUSTED, 10, 0, "retries exhausted")                         \
+    X(ERATE, 11, 1, "rate limited")                                   \
+    X(EJSON, 12, 0, "invalid JSON")                                   \
+    X(ESCHEMA, 13, 0, "schema missing or not usable by this library") \
+    X(EBUSY, 14, 1, "busy")                                           \
+    X(ECONN, 15, 1, "connection lost")                                \
+    X(ETIMEDOUT, 16, 1, "deadline passed")                            \
+    X(EDB, 17, 0, "database error")                                   \
+    X(ENOMEM, 18, 0, "out of memory")                                 \
+    X(EFORK, 19, 0, "store was opened before fork")                   \
     X(EINTERNAL, 20, 0, "internal error")
 
 #define PGQRS_STATUS_ENUM_(name, number, retry, text) PGQRS_##name = number,
@@ -98,7 +97,8 @@ typedef enum pgqrs_object {
 #define PGQRS_RETRYABLE     1u
 #define PGQRS_MAYBE_APPLIED 2u
 
-/** Filled by every fallible call; owned by the caller, holds no pointers. Never contains a secret. */
+/** Filled by every fallible call; owned by the caller, holds no pointers. Never contains a
+ *  secret. */
 typedef struct pgqrs_error {
     pgqrs_status status;
     unsigned     flags;       /**< PGQRS_RETRYABLE | PGQRS_MAYBE_APPLIED */
@@ -125,12 +125,12 @@ typedef struct pgqrs_allocator {
     void *user_data;
 } pgqrs_allocator;
 
-/** Set the process's memory functions, before anything else of this library is called; NULL restores
- *  malloc. The functions must be safe to call from any thread. */
+/** Set the process's memory functions, before anything else of this library is called; NULL
+ *  restores malloc. The functions must be safe to call from any thread. */
 PGQRS_API void pgqrs_set_allocator(const pgqrs_allocator *allocator);
 
 #define PGQRS_OPTIONS(noun, ...) \
-    (&(pgqrs_##noun##_options){.struct_size = sizeof(pgqrs_##noun##_options), __VA_ARGS__})
+    (&(pgqrs_##noun##_options){ .struct_size = sizeof(pgqrs_##noun##_options), __VA_ARGS__ })
 #define PGQRS_OPTIONS_INIT(noun)               \
     {                                          \
         sizeof(struct pgqrs_##noun##_options), \
@@ -160,27 +160,30 @@ typedef struct pgqrs_clock {
 } pgqrs_clock;
 
 typedef struct pgqrs_store_options {
-    size_t       struct_size;
-    const char  *schema;          /**< PostgreSQL: NULL = the session's current_schema() */
-    int          max_connections; /**< 8; 2 … 1000 */
-    int          busy_retry;      /**< groups rolled back by a deadlock or a busy file: sent again once; -1 = never */
-    int64_t      connect_timeout_us; /**< 10 s */
-    int64_t      timeout_us;         /**< 30 s for every call; PGQRS_FOREVER = none */
-    int64_t      max_payload_bytes;  /**< 1 MiB; up to 64 MiB */
-    int          max_depth;          /**< of JSON: 512; up to 4096 */
-    int64_t      lease_us;           /**< for claims that name none: the queue's */
-    int          max_attempts;       /**< written into the queues this store creates: 5 */
-    int          pooled;             /**< 1: behind a transaction pooler; 0: ask PGQRS_POOLED, else no */
-    const char  *listen_dsn;         /**< PostgreSQL, pooled: where to LISTEN. NULL: ask PGQRS_LISTEN_DSN, else poll */
+    size_t      struct_size;
+    const char *schema;          /**< PostgreSQL: NULL = the session's current_schema() */
+    int         max_connections; /**< 8; 2 … 1000 */
+    /** groups rolled back by a deadlock or a busy file: sent again once; -1 = never */
+    int     busy_retry;
+    int64_t connect_timeout_us; /**< 10 s */
+    int64_t timeout_us;         /**< 30 s for every call; PGQRS_FOREVER = none */
+    int64_t max_payload_bytes;  /**< 1 MiB; up to 64 MiB */
+    int     max_depth;          /**< of JSON: 512; up to 4096 */
+    int64_t lease_us;           /**< for claims that name none: the queue's */
+    int     max_attempts;       /**< written into the queues this store creates: 5 */
+    /** 1: behind a transaction pooler; 0: ask PGQRS_POOLED, else no */
+    int pooled;
+    /** PostgreSQL, pooled: where to LISTEN. NULL: ask PGQRS_LISTEN_DSN, else poll */
+    const char  *listen_dsn;
     pgqrs_log_fn log;
     void        *log_data;
     pgqrs_clock  clock; /**< zero: the real ones */
 } pgqrs_store_options;
 
 /** Open a store: `postgresql://…`, `postgres://…` (libpq's own syntax and environment),
- *  `sqlite:///absolute/path`, `sqlite://relative/path`, `sqlite::memory:`.
- *  A missing SQLite file is created. Opening never installs; a schema that is missing is reported by
- *  the first call that needs it (PGQRS_ESCHEMA), one that is newer than this library may use, here.
+ *  `sqlite:///absolute/path`, `sqlite://relative/path`, `sqlite::memory:`. A missing SQLite file is
+ *  created. Opening never installs; a schema that is missing is reported by the first call that
+ *  needs it (PGQRS_ESCHEMA), one that is newer than this library may use, here.
  *  @param[out] out_store  owned: close with pgqrs_close(). NULL on failure.
  *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_ECONFIG (the DSN, naming what is wrong and never the
  *          password), PGQRS_ECONN, PGQRS_ESCHEMA, or a database failure.
@@ -188,8 +191,8 @@ typedef struct pgqrs_store_options {
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *options,
                                               pgqrs_store **out_store, pgqrs_error *error);
 
-/** Close a store and free it. No other thread may be using it. Messages and records that came out of
- *  it stay valid; run, worker and lease handles must have been freed before. Leases kept in the
+/** Close a store and free it. No other thread may be using it. Messages and records that came out
+ *  of it stay valid; run, worker and lease handles must have been freed before. Leases kept in the
  *  background are no longer kept; they pass at their time. In a child after fork() it frees memory
  *  only. */
 PGQRS_API void pgqrs_close(pgqrs_store *store);
@@ -225,7 +228,8 @@ typedef struct pgqrs_queue_options {
     int64_t backoff_us;     /**< delay after the first failed attempt: 1 s */
     double  backoff_factor; /**< 2 */
     int64_t backoff_max_us; /**< 1 h */
-    int64_t retention_us;   /**< archived messages are kept so long: 7 days; PGQRS_FOREVER = for ever */
+    /** archived messages are kept so long: 7 days; PGQRS_FOREVER = for ever */
+    int64_t retention_us;
 } pgqrs_queue_options;
 
 /** A queue or, with `workflow` set, a workflow: a queue whose messages are runs. */
@@ -254,13 +258,13 @@ PGQRS_API void               pgqrs_queues_free(pgqrs_queues *queues);
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_create(pgqrs_store *store, const char *queue,
                                                       const pgqrs_queue_options *options,
                                                       pgqrs_error               *error);
-/** Create a queue unless it exists; an existing one keeps its settings. PGQRS_EEXISTS when the name is
- *  a workflow's. */
+/** Create a queue unless it exists; an existing one keeps its settings. PGQRS_EEXISTS when the name
+ *  is a workflow's. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_ensure(pgqrs_store *store, const char *queue,
                                                       const pgqrs_queue_options *options,
                                                       pgqrs_error               *error);
-/** Change the settings of a queue or workflow; zero fields stay as they are. In force for every client
- *  from the next statement on. */
+/** Change the settings of a queue or workflow; zero fields stay as they are. In force for every
+ *  client from the next statement on. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_configure(pgqrs_store *store, const char *queue,
                                                          const pgqrs_queue_options *options,
                                                          pgqrs_error               *error);
@@ -273,8 +277,8 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_list(pgqrs_store *store, pgqrs_qu
 /** Delete a queue or workflow with all its messages, runs and archive. Its name is free at once.
  *  Refused with PGQRS_ESTATE while something is leased, unless @p force; then the holders' next
  *  writes answer PGQRS_ELEASE. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_delete(pgqrs_store *store, const char *queue, bool force,
-                                                      pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_delete(pgqrs_store *store, const char *queue,
+                                                      bool force, pgqrs_error *error);
 /** Remove every message that is ready or scheduled. Leased and archived ones stay.
  *  @param[out] out_count  how many; may be NULL. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_purge(pgqrs_store *store, const char *queue,
@@ -304,16 +308,19 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_measure(pgqrs_store *store, const
 #define PGQRS_PRIORITY_FIRST (-1) /**< delivered before every other priority; stored as 0 */
 
 typedef struct pgqrs_enqueue_options {
-    size_t      struct_size;
-    int         priority; /**< 1 … 9, lower is delivered earlier; 0 = the default, 5; PGQRS_PRIORITY_FIRST */
-    int64_t     delay_us; /**< deliver this long from now, or */
-    int64_t     at_us;    /**< deliver at this time; not both */
-    const char *key;      /**< idempotency key: the same key again within key_ttl_us returns the first id */
+    size_t struct_size;
+    /** 1 … 9, lower is delivered earlier; 0 = the default, 5; PGQRS_PRIORITY_FIRST */
+    int     priority;
+    int64_t delay_us; /**< deliver this long from now, or */
+    int64_t at_us;    /**< deliver at this time; not both */
+    /** idempotency key: the same key again within key_ttl_us returns the first id */
+    const char *key;
     int64_t     key_ttl_us; /**< 1 day */
-    const char *headers;    /**< a JSON object handed to the handler as it is ("traceparent", …) */
-    int64_t     producer;   /**< a worker's id, for people; 0 = none */
+    const char *headers;  /**< a JSON object handed to the handler as it is ("traceparent", …) */
+    int64_t     producer; /**< a worker's id, for people; 0 = none */
     int64_t     now_us;
-    bool       *out_existed; /**< set when the key named a message that was there before; NULL = not wanted */
+    /** set when the key named a message that was there before; NULL = not wanted */
+    bool *out_existed;
 } pgqrs_enqueue_options;
 
 /** Put one message into a queue. @p payload is JSON text, returned byte for byte.
@@ -321,14 +328,16 @@ typedef struct pgqrs_enqueue_options {
  *  With a key the id is the first message's and nothing is added a second time [G-12]; without, an
  *  answer that is lost is an error flagged PGQRS_MAYBE_APPLIED.
  *  @param[out] out_id  the message's id; may be NULL.
- *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_EJSON, PGQRS_ENOTFOUND (no such queue), or a database failure.
- *  @threads any; calls made at once share a commit    @blocks until committed or the deadline passes */
+ *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_EJSON, PGQRS_ENOTFOUND (no such queue), or a database
+ *  failure.
+ *  @threads any; calls made at once share a commit    @blocks until committed or the deadline
+ *  passes */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_enqueue(pgqrs_store *store, const char *queue,
                                                  const char                  *payload,
-                                                 const pgqrs_enqueue_options *options, int64_t *out_id,
-                                                 pgqrs_error *error);
-/** Put up to 10,000 messages into one queue, in order, all or nothing, in one commit. The options hold
- *  for each of them; a key is refused here.
+                                                 const pgqrs_enqueue_options *options,
+                                                 int64_t *out_id, pgqrs_error *error);
+/** Put up to 10,000 messages into one queue, in order, all or nothing, in one commit. The options
+ *  hold for each of them; a key is refused here.
  *  @param[out] out_ids  @p count ids, in the order of @p payloads; may be NULL. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const char *queue,
                                                       const char *const *payloads, size_t count,
@@ -337,20 +346,21 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const 
 
 /* --- Messages: take out ----------------------------------------------------------------------- */
 
-/** One leased message. A plain struct: everybody reads it. To finish a message by number, the fields
- *  id, queue_id and lease are enough. */
+/** One leased message. A plain struct: everybody reads it. To finish a message by number, the
+ *  fields id, queue_id and lease are enough. */
 typedef struct pgqrs_message {
-    int64_t     id;
-    int64_t     queue_id;
-    int64_t     lease;   /**< names the hold; (lease, id) is the fence */
-    int         attempt; /**< which counted delivery this is, from 1 */
-    int         priority;
-    int64_t     enqueued_at_us;
-    int64_t     claimed_at_us;
-    int64_t     expires_at_us;
-    int64_t     producer;      /**< a worker's id, or 0 */
-    int64_t     held_until_us; /**< by this process's monotonic clock: the lease has surely not passed before */
-    const char *payload;       /**< JSON text */
+    int64_t id;
+    int64_t queue_id;
+    int64_t lease;   /**< names the hold; (lease, id) is the fence */
+    int     attempt; /**< which counted delivery this is, from 1 */
+    int     priority;
+    int64_t enqueued_at_us;
+    int64_t claimed_at_us;
+    int64_t expires_at_us;
+    int64_t producer; /**< a worker's id, or 0 */
+    /** by this process's monotonic clock: the lease has surely not passed before */
+    int64_t     held_until_us;
+    const char *payload; /**< JSON text */
     size_t      payload_bytes;
     const char *headers; /**< JSON object, or NULL */
 } pgqrs_message;
@@ -365,37 +375,42 @@ PGQRS_API void pgqrs_messages_free(pgqrs_messages *messages);
 
 typedef struct pgqrs_claim_options {
     size_t  struct_size;
-    int     limit;     /**< 1; up to 1000 */
-    int64_t lease_us;  /**< the store's, else the queue's; up to 7 days */
-    int64_t wait_us;   /**< wait this long for a first message: 0 = do not wait; PGQRS_FOREVER */
-    int64_t poll_us;   /**< at the latest look again after: 1 s; waiting is woken earlier by an enqueue */
+    int     limit;    /**< 1; up to 1000 */
+    int64_t lease_us; /**< the store's, else the queue's; up to 7 days */
+    int64_t wait_us;  /**< wait this long for a first message: 0 = do not wait; PGQRS_FOREVER */
+    /** at the latest look again after: 1 s; waiting is woken earlier by an enqueue */
+    int64_t poll_us;
     int64_t owner;     /**< a worker's id, for people; 0 = none */
     int64_t max_bytes; /**< stop before the payloads exceed this, after the first message: 64 MiB */
-    int64_t now_us;    /**< claim as of this time: due messages and passed leases by it are delivered */
+    /** claim as of this time: due messages and passed leases by it are delivered */
+    int64_t now_us;
 } pgqrs_claim_options;
 
 /** Lease deliverable messages of @p queue: up to options->limit, for options->lease_us.
  *
- *  Messages come in order of priority, then of becoming deliverable [G-05]. A message is leased to one
- *  holder at a time [G-03]; when the lease passes, the next claim delivers it again with its attempt
- *  increased [G-04], or dead-letters it when its attempts are used up [G-07].
- *  An empty or paused queue is success with an empty batch.
+ *  Messages come in order of priority, then of becoming deliverable [G-05]. A message is leased to
+ *  one holder at a time [G-03]; when the lease passes, the next claim delivers it again with its
+ *  attempt increased [G-04], or dead-letters it when its attempts are used up [G-07]. An empty or
+ *  paused queue is success with an empty batch.
  *  @param[out] out_messages  owned: free with pgqrs_messages_free(). NULL on failure.
  *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_ENOTFOUND (no such queue), or a database failure.
  *  @threads any    @blocks until the database answers, wait_us or the store's deadline passes */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue,
                                                const pgqrs_claim_options *options,
                                                pgqrs_messages **out_messages, pgqrs_error *error);
-/** Lease one message by its id, ready or scheduled, also before its time. limit and wait are not used.
- *  @return PGQRS_ENOTFOUND (no such message), PGQRS_ESTATE (leased by somebody else, or archived). */
+/** Lease one message by its id, ready or scheduled, also before its time. limit and wait are not
+ * used.
+ *  @return PGQRS_ENOTFOUND (no such message), PGQRS_ESTATE (leased by somebody else, or archived).
+ *  */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_claim_id(pgqrs_store *store, int64_t id,
                                                   const pgqrs_claim_options *options,
-                                                  pgqrs_messages **out_messages, pgqrs_error *error);
+                                                  pgqrs_messages           **out_messages,
+                                                  pgqrs_error               *error);
 
 /* Finishing. Each call names (lease, message): who no longer holds it changes nothing and gets
- * PGQRS_ELEASE [G-06]. The _many forms treat each message on its own: out_statuses[i] is PGQRS_OK or
- * PGQRS_ELEASE, and the call is PGQRS_OK when the database answered. Messages of many queues and leases
- * may be mixed. */
+ * PGQRS_ELEASE [G-06]. The _many forms treat each message on its own: out_statuses[i] is PGQRS_OK
+ * or PGQRS_ELEASE, and the call is PGQRS_OK when the database answered. Messages of many queues and
+ * leases may be mixed. */
 
 /** The work is done: keep the message in the archive. A cancelled message ends CANCELLED. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_archive(pgqrs_store *store, const pgqrs_message *message,
@@ -425,36 +440,39 @@ typedef struct pgqrs_release_options {
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_release(pgqrs_store *store, const pgqrs_message *message,
                                                  const pgqrs_release_options *options,
                                                  pgqrs_error                 *error);
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_release_many(pgqrs_store                *store,
-                                                      const pgqrs_message *const *messages,
-                                                      size_t count,
-                                                      const pgqrs_release_options *options,
-                                                      pgqrs_status *out_statuses, pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_release_many(
+    pgqrs_store *store, const pgqrs_message *const *messages, size_t count,
+    const pgqrs_release_options *options, pgqrs_status *out_statuses, pgqrs_error *error);
 /** The attempt failed: deliver again after the queue's backoff, or dead-letter with this error when
  *  the attempts are used up. @p code and @p text are recorded; either may be NULL. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_retry(pgqrs_store *store, const pgqrs_message *message,
-                                               const char *code, const char *text, pgqrs_error *error);
+                                               const char *code, const char *text,
+                                               pgqrs_error *error);
 /** The message will never succeed: dead-letter it now, replayable [G-07]. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_dead_letter(pgqrs_store *store, const pgqrs_message *message,
-                                                     const char *code, const char *text,
-                                                     pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_dead_letter(pgqrs_store         *store,
+                                                     const pgqrs_message *message, const char *code,
+                                                     const char *text, pgqrs_error *error);
 /** Let the lease last @p lease_us from now (0: the queue's lease time).
- *  @return PGQRS_OK, PGQRS_ELEASE, or PGQRS_ECANCELLED: still held and extended, but a cancel was asked. */
+ *  @return PGQRS_OK, PGQRS_ELEASE, or PGQRS_ECANCELLED: still held and extended, but a cancel was
+ *  asked. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_extend(pgqrs_store *store, const pgqrs_message *message,
                                                 int64_t lease_us, pgqrs_error *error);
 /** Each on its own; out_statuses[i] is PGQRS_OK, PGQRS_ELEASE or PGQRS_ECANCELLED. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_extend_many(pgqrs_store                *store,
                                                      const pgqrs_message *const *messages,
                                                      size_t count, int64_t lease_us,
-                                                     pgqrs_status *out_statuses, pgqrs_error *error);
+                                                     pgqrs_status *out_statuses,
+                                                     pgqrs_error  *error);
 
 /** Renew a lease in the background, every third of @p lease_us (0: the time the message was claimed
  *  for), until it is finished, un-kept or lost. One statement renews all leases of a store. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_lease_keep(pgqrs_store *store, const pgqrs_message *message,
-                                                    int64_t lease_us, pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_lease_keep(pgqrs_store         *store,
+                                                    const pgqrs_message *message, int64_t lease_us,
+                                                    pgqrs_error *error);
 /** Stop renewing. PGQRS_ELEASE when the lease was found lost meanwhile. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_lease_unkeep(pgqrs_store         *store,
-                                                      const pgqrs_message *message, pgqrs_error *error);
+                                                      const pgqrs_message *message,
+                                                      pgqrs_error         *error);
 
 /* --- Messages: look at ------------------------------------------------------------------------ */
 
@@ -493,8 +511,8 @@ typedef struct pgqrs_record {
     const char *error;   /**< JSON object with "code" and "message", or NULL */
 } pgqrs_record;
 
-typedef struct pgqrs_records pgqrs_records;
-PGQRS_API size_t             pgqrs_records_count(const pgqrs_records *records);
+typedef struct pgqrs_records  pgqrs_records;
+PGQRS_API size_t              pgqrs_records_count(const pgqrs_records *records);
 PGQRS_API const pgqrs_record *pgqrs_records_at(const pgqrs_records *records, size_t index);
 PGQRS_API void                pgqrs_records_free(pgqrs_records *records);
 
@@ -504,7 +522,8 @@ PGQRS_API const char *pgqrs_state_name(pgqrs_state state);
 /** Find one message by id. @param[out] out_records  holds exactly one; owned.
  *  @return PGQRS_OK, PGQRS_ENOTFOUND (never existed, deleted, or past retention). */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_message_get(pgqrs_store *store, int64_t id,
-                                                     pgqrs_records **out_records, pgqrs_error *error);
+                                                     pgqrs_records **out_records,
+                                                     pgqrs_error    *error);
 
 typedef struct pgqrs_list_options {
     size_t      struct_size;
@@ -516,23 +535,29 @@ typedef struct pgqrs_list_options {
 /** A page of one queue's messages in one state, in id order (state 0: everything archived). */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_message_list(pgqrs_store *store, const char *queue,
                                                       const pgqrs_list_options *options,
-                                                      pgqrs_records **out_records, pgqrs_error *error);
-/** Bring dead messages, or runs that ended in ERROR, back to ready with attempt 0, keeping id, body and
- *  successful steps [G-08]. @param[out] out_count  how many were; the others were in another state. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_replay(pgqrs_store *store, const int64_t *ids, size_t count,
-                                                size_t *out_count, pgqrs_error *error);
+                                                      pgqrs_records           **out_records,
+                                                      pgqrs_error              *error);
+/** Bring dead messages, or runs that ended in ERROR, back to ready with attempt 0, keeping id, body
+ *  and successful steps [G-08]. @param[out] out_count  how many were; the others were in another
+ *  state.
+ * */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_replay(pgqrs_store *store, const int64_t *ids,
+                                                size_t count, size_t *out_count,
+                                                pgqrs_error *error);
 /** Remove a queue's dead letters for good, @p limit at the most (0: all).
  *  @param[out] out_count  how many; may be NULL. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_dead_purge(pgqrs_store *store, const char *queue, int64_t limit,
-                                                    int64_t *out_count, pgqrs_error *error);
-/** Ask for a message to end: a waiting one is archived as CANCELLED at once; a leased one is marked,
- *  its holder hears of it, and however it is given up it ends CANCELLED [G-17].
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_dead_purge(pgqrs_store *store, const char *queue,
+                                                    int64_t limit, int64_t *out_count,
+                                                    pgqrs_error *error);
+/** Ask for a message to end: a waiting one is archived as CANCELLED at once; a leased one is
+ *  marked, its holder hears of it, and however it is given up it ends CANCELLED [G-17].
  *  @param[out] out_state  PGQRS_STATE_CANCELLED, or PGQRS_STATE_LEASED (marked); may be NULL.
  *  @return PGQRS_OK, PGQRS_ENOTFOUND, PGQRS_ESTATE (already archived). */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id, pgqrs_state *out_state,
-                                                pgqrs_error *error);
-/** Remove archived messages past their queue's retention, idempotency keys past their time, and what
- *  deleted queues left behind, in bounded batches. Idle claims do a little of it by themselves.
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id,
+                                                pgqrs_state *out_state, pgqrs_error *error);
+/** Remove archived messages past their queue's retention, idempotency keys past their time, and
+ *  what deleted queues left behind, in bounded batches. Idle claims do a little of it by
+ *  themselves.
  *  @param[out] out_count  messages removed; may be NULL. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_retention_run(pgqrs_store *store, int64_t now_us,
                                                        int64_t *out_count, pgqrs_error *error);
@@ -565,14 +590,16 @@ PGQRS_API void                       pgqrs_worker_records_free(pgqrs_worker_reco
 
 PGQRS_API const char *pgqrs_worker_status_name(pgqrs_worker_status status);
 
-/** Register a worker, Ready. @p name NULL: one is made up. A name that is taken is taken over, with its
- *  id. @p queue may be NULL. No right follows from being registered: leases do not depend on it. */
+/** Register a worker, Ready. @p name NULL: one is made up. A name that is taken is taken over, with
+ *  its id. @p queue may be NULL. No right follows from being registered: leases do not depend on
+ *  it. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_register(pgqrs_store *store, const char *name,
                                                          const char *queue, int64_t *out_worker,
                                                          pgqrs_error *error);
 /** Say that these workers are alive: one statement. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_heartbeat(pgqrs_store *store, const int64_t *workers,
-                                                          size_t count, pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_heartbeat(pgqrs_store   *store,
+                                                          const int64_t *workers, size_t count,
+                                                          pgqrs_error *error);
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_set_status(pgqrs_store *store, int64_t worker,
                                                            pgqrs_worker_status status,
                                                            pgqrs_error        *error);
@@ -603,7 +630,8 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_measure(pgqrs_store *store, int6
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us,
                                                             int64_t now_us, int64_t *out_count,
                                                             pgqrs_error *error);
-/** Make visible at once everything this worker leases or has parked by a pause; attempts not counted.
+/** Make visible at once everything this worker leases or has parked by a pause; attempts not
+ * counted.
  *  @param[out] out_count  messages; may be NULL. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_release(pgqrs_store *store, int64_t worker,
                                                         int64_t *out_count, pgqrs_error *error);
@@ -614,8 +642,8 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_release(pgqrs_store *store, int6
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_workflow_ensure(pgqrs_store *store, const char *workflow,
                                                          const pgqrs_queue_options *options,
                                                          pgqrs_error               *error);
-/** Start a run: @p input is JSON. @param[out] out_run_id  the run's id, which is its message's id, and
- *  stays the same through every retry, pause and replay. @return as pgqrs_enqueue(). */
+/** Start a run: @p input is JSON. @param[out] out_run_id  the run's id, which is its message's id,
+ *  and stays the same through every retry, pause and replay. @return as pgqrs_enqueue(). */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_trigger(pgqrs_store *store, const char *workflow,
                                                  const char                  *input,
                                                  const pgqrs_enqueue_options *options,
@@ -627,8 +655,9 @@ typedef enum pgqrs_run_status {
     PGQRS_RUN_PAUSED     = 3, /**< waits for a time; costs nothing */
     PGQRS_RUN_CANCELLING = 4, /**< leased; a cancel was acknowledged */
     PGQRS_RUN_SUCCESS    = 5,
-    PGQRS_RUN_ERROR      = 6, /**< failed for good, or dead: then the error's code is ATTEMPTS_EXHAUSTED or LEASE_EXPIRED */
-    PGQRS_RUN_CANCELLED  = 7
+    /** failed for good, or dead: then the error's code is ATTEMPTS_EXHAUSTED or LEASE_EXPIRED */
+    PGQRS_RUN_ERROR     = 6,
+    PGQRS_RUN_CANCELLED = 7
 } pgqrs_run_status;
 
 PGQRS_API const char *pgqrs_run_status_name(pgqrs_run_status status);
@@ -648,8 +677,8 @@ typedef struct pgqrs_run_record {
     const char      *error;  /**< JSON object; of a paused run, the pause's message; or NULL */
 } pgqrs_run_record;
 
-typedef struct pgqrs_run_records pgqrs_run_records;
-PGQRS_API size_t                 pgqrs_run_records_count(const pgqrs_run_records *runs);
+typedef struct pgqrs_run_records  pgqrs_run_records;
+PGQRS_API size_t                  pgqrs_run_records_count(const pgqrs_run_records *runs);
 PGQRS_API const pgqrs_run_record *pgqrs_run_records_at(const pgqrs_run_records *runs, size_t index);
 PGQRS_API void                    pgqrs_run_records_free(pgqrs_run_records *runs);
 
@@ -669,8 +698,9 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_list(pgqrs_store *store, const char
                                                   const pgqrs_run_list_options *options,
                                                   pgqrs_run_records **out_runs, pgqrs_error *error);
 /** Wait until a run has ended, and read it. PGQRS_ETIMEDOUT when @p wait_us passed before. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_wait(pgqrs_store *store, int64_t run_id, int64_t wait_us,
-                                                  pgqrs_run_records **out_runs, pgqrs_error *error);
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_wait(pgqrs_store *store, int64_t run_id,
+                                                  int64_t wait_us, pgqrs_run_records **out_runs,
+                                                  pgqrs_error *error);
 
 typedef enum pgqrs_step_status {
     PGQRS_STEP_SUCCESS = 1, /**< recorded for ever */
@@ -691,28 +721,31 @@ typedef struct pgqrs_step_record {
     const char       *error;       /**< JSON object, or NULL */
 } pgqrs_step_record;
 
-typedef struct pgqrs_step_records pgqrs_step_records;
-PGQRS_API size_t                  pgqrs_step_records_count(const pgqrs_step_records *steps);
-PGQRS_API const pgqrs_step_record *pgqrs_step_records_at(const pgqrs_step_records *steps, size_t index);
+typedef struct pgqrs_step_records  pgqrs_step_records;
+PGQRS_API size_t                   pgqrs_step_records_count(const pgqrs_step_records *steps);
+PGQRS_API const pgqrs_step_record *pgqrs_step_records_at(const pgqrs_step_records *steps,
+                                                         size_t                    index);
 PGQRS_API void                     pgqrs_step_records_free(pgqrs_step_records *steps);
 
 /** The recorded steps of a run, in the order of being recorded. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_step_list(pgqrs_store *store, int64_t run_id,
-                                                   pgqrs_step_records **out_steps, pgqrs_error *error);
+                                                   pgqrs_step_records **out_steps,
+                                                   pgqrs_error         *error);
 
-/* A run handle: what a workflow function works with. It keeps its own error, so its calls take none;
+/* A run handle: what a workflow function works with. It keeps its own error, so its calls take
+ * none;
  * pgqrs_run_error() says more. Its calls may come from several threads for steps side by side. */
 
 typedef struct pgqrs_run  pgqrs_run;
 typedef struct pgqrs_step pgqrs_step;
 
-/** A handle on a run that a claim has leased: @p index of @p messages, with the steps that the claim
- *  brought. Free it before the store is closed. @p messages may be freed before. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_from(pgqrs_store *store, const pgqrs_messages *messages,
-                                                  size_t index, pgqrs_run **out_run,
-                                                  pgqrs_error *error);
-/** A handle on a run by its id: only reads. If nobody holds the run, its first write (start, a step, an
- *  end) leases it by id; held by another, that write is PGQRS_ESTATE. */
+/** A handle on a run that a claim has leased: @p index of @p messages, with the steps that the
+ *  claim brought. Free it before the store is closed. @p messages may be freed before. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_from(pgqrs_store          *store,
+                                                  const pgqrs_messages *messages, size_t index,
+                                                  pgqrs_run **out_run, pgqrs_error *error);
+/** A handle on a run by its id: only reads. If nobody holds the run, its first write (start, a
+ *  step, an end) leases it by id; held by another, that write is PGQRS_ESTATE. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id,
                                                   pgqrs_run **out_run, pgqrs_error *error);
 /** Free the handle; its lease, if it still has one, is no longer kept and passes at its time. */
@@ -722,7 +755,8 @@ PGQRS_API int64_t     pgqrs_run_id(const pgqrs_run *run);
 PGQRS_API const char *pgqrs_run_input(const pgqrs_run *run);
 PGQRS_API const char *pgqrs_run_headers(const pgqrs_run *run); /**< or NULL */
 PGQRS_API int         pgqrs_run_attempt(const pgqrs_run *run);
-/** The lease this handle writes under; its lease field is 0 while it holds none. Lives as the handle. */
+/** The lease this handle writes under; its lease field is 0 while it holds none. Lives as the
+ * handle. */
 PGQRS_API const pgqrs_message *pgqrs_run_message(const pgqrs_run *run);
 PGQRS_API pgqrs_store         *pgqrs_run_store(const pgqrs_run *run);
 /** What the last call on this handle that failed said. Lives as the handle. */
@@ -731,23 +765,28 @@ PGQRS_API const pgqrs_error *pgqrs_run_error(const pgqrs_run *run);
 #if defined(__GNUC__) && !defined(PGQRS_CDEF)
 __attribute__((format(printf, 2, 3)))
 #endif
-PGQRS_API const char *pgqrs_run_printf(pgqrs_run *run, const char *format, ...);
+PGQRS_API const char *
+pgqrs_run_printf(pgqrs_run *run, const char *format, ...);
 /** The same for text that is there already. */
 PGQRS_API const char *pgqrs_run_copy(pgqrs_run *run, const char *text, size_t bytes);
 
 /** Make sure that this handle holds the run, waking a paused one before its time.
- *  @return PGQRS_OK, PGQRS_ESTATE (held by another, or ended, naming the state), PGQRS_ECANCELLED. */
+ *  @return PGQRS_OK, PGQRS_ESTATE (held by another, or ended, naming the state), PGQRS_ECANCELLED.
+ *  */
 PGQRS_API pgqrs_status pgqrs_run_start(pgqrs_run *run);
 /** End the run: @p output is JSON or NULL. Its message is archived in the same commit [G-14].
  *  @return PGQRS_OK; PGQRS_ECANCELLED: it was cancelled and has ended so; PGQRS_ELEASE. */
 PGQRS_API pgqrs_status pgqrs_run_succeed(pgqrs_run *run, const char *output);
 /** End the run in ERROR for good. */
 PGQRS_API pgqrs_status pgqrs_run_fail(pgqrs_run *run, const char *code, const char *text);
-/** Park the run for a time and give the lease up; the attempt is not counted. @p message is shown while
- *  it is paused. @return PGQRS_EPAUSED when parked: return it from the workflow function. */
-PGQRS_API pgqrs_status pgqrs_run_pause(pgqrs_run *run, const char *message, int64_t resume_after_us);
-/** Sleep durably: park the run for @p duration_us, counted from the first time this sleep is reached.
- *  @p name is a step name. @return PGQRS_OK once the time has passed, else PGQRS_EPAUSED as above. */
+/** Park the run for a time and give the lease up; the attempt is not counted. @p message is shown
+ *  while it is paused. @return PGQRS_EPAUSED when parked: return it from the workflow function. */
+PGQRS_API pgqrs_status pgqrs_run_pause(pgqrs_run *run, const char *message,
+                                       int64_t resume_after_us);
+/** Sleep durably: park the run for @p duration_us, counted from the first time this sleep is
+ * reached.
+ *  @p name is a step name. @return PGQRS_OK once the time has passed, else PGQRS_EPAUSED as above.
+ *  */
 PGQRS_API pgqrs_status pgqrs_run_sleep(pgqrs_run *run, const char *name, int64_t duration_us);
 /** Cancel the run, as pgqrs_cancel(). */
 PGQRS_API pgqrs_status pgqrs_run_cancel(pgqrs_run *run);
@@ -767,16 +806,19 @@ typedef struct pgqrs_step_options {
     pgqrs_backoff backoff;
     int64_t       backoff_us;     /**< 1 s */
     int64_t       backoff_max_us; /**< 60 s */
-    int64_t       timeout_us;     /**< a result later than this is recorded as a transient failure, code TIMEOUT; 0 = none */
-    int64_t       now_us;         /**< the step's clock: retry times count from it */
-    bool          by_key;         /**< the name is a key: acquired again it is the same step, not "#2" */
+    /** a result later than this is recorded as a transient failure, code TIMEOUT; 0 = none */
+    int64_t timeout_us;
+    int64_t now_us; /**< the step's clock: retry times count from it */
+    /** the name is a key: acquired again it is the same step, not "#2" */
+    bool by_key;
 } pgqrs_step_options;
 
 /** Begin a step. Within one handle a repeated name is "name#2", "name#3" … in order.
  *  Recorded already: *out_step holds the result, and nothing is to be done [G-09].
  *  @param[out] out_step  lives as long as the run handle.
  *  @return PGQRS_OK (look at pgqrs_step_recorded()); PGQRS_ENOTREADY: it waits for its retry time;
- *          PGQRS_EEXHAUSTED: recorded as failed, and *out_step has its pgqrs_step_error(); PGQRS_ELEASE,
+ *          PGQRS_EEXHAUSTED: recorded as failed, and *out_step has its pgqrs_step_error();
+ *          PGQRS_ELEASE,
  *          PGQRS_ECANCELLED: do not work on; PGQRS_EINVAL; or a database failure. *out_step is NULL
  *          otherwise. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name,
@@ -786,7 +828,8 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *
 PGQRS_API bool pgqrs_step_recorded(const pgqrs_step *step);
 /** The recorded output, JSON; NULL while there is none. Lives as the run handle. */
 PGQRS_API const char *pgqrs_step_output(const pgqrs_step *step);
-/** The recorded error, a JSON object with "code", "message" and "is_transient"; NULL without one. */
+/** The recorded error, a JSON object with "code", "message" and "is_transient"; NULL without
+ *  one. */
 PGQRS_API const char *pgqrs_step_error(const pgqrs_step *step);
 /** The name it is recorded under, with its number. */
 PGQRS_API const char *pgqrs_step_name(const pgqrs_step *step);
@@ -795,15 +838,18 @@ PGQRS_API const char *pgqrs_step_key(const pgqrs_step *step);
 /** Failures of this step that were retried so far. */
 PGQRS_API int        pgqrs_step_retries(const pgqrs_step *step);
 PGQRS_API pgqrs_run *pgqrs_step_run(const pgqrs_step *step);
-/** Record the result, JSON or NULL, exactly once [G-09]. If another result was recorded before, that
- *  one stands and is what pgqrs_step_output() gives. @return PGQRS_OK, PGQRS_ELEASE, PGQRS_ESTATE
- *  (ended before), PGQRS_EJSON, PGQRS_ENOTREADY (it came after timeout_us), or a database failure. */
+/** Record the result, JSON or NULL, exactly once [G-09]. If another result was recorded before,
+ *  that one stands and is what pgqrs_step_output() gives. @return PGQRS_OK, PGQRS_ELEASE,
+ *  PGQRS_ESTATE (ended before), PGQRS_EJSON, PGQRS_ENOTREADY (it came after timeout_us), or a
+ *  database failure.
+ * */
 PGQRS_API pgqrs_status pgqrs_step_succeed(pgqrs_step *step, const char *output);
 /** Record that the step failed for good. @return PGQRS_EEXHAUSTED once recorded. */
 PGQRS_API pgqrs_status pgqrs_step_fail(pgqrs_step *step, const char *code, const char *text);
 /** Record a transient failure. @p after_us: when to come back; 0 = by the step's policy.
- *  @return PGQRS_ENOTREADY once recorded: return it from the workflow function, and the run comes back
- *  at its time; PGQRS_EEXHAUSTED when the retries are used up: recorded as failed for good. */
+ *  @return PGQRS_ENOTREADY once recorded: return it from the workflow function, and the run comes
+ *          back at its time; PGQRS_EEXHAUSTED when the retries are used up: recorded as failed for
+ *          good. */
 PGQRS_API pgqrs_status pgqrs_step_retry(pgqrs_step *step, const char *code, const char *text,
                                         int64_t after_us);
 
@@ -812,22 +858,27 @@ PGQRS_API pgqrs_status pgqrs_step_retry(pgqrs_step *step, const char *code, cons
 /** A worker loop: handlers for queues and workflows, and threads to run them. */
 typedef struct pgqrs_worker pgqrs_worker;
 
-/** Handle one message. PGQRS_OK: it is archived, unless the handler finished it itself. Anything else:
- *  it is retried with what @p error says. The lease is kept meanwhile. @p message lives for the call. */
+/** Handle one message. PGQRS_OK: it is archived, unless the handler finished it itself. Anything
+ * else:
+ *  it is retried with what @p error says. The lease is kept meanwhile. @p message lives for the
+ *  call. */
 typedef pgqrs_status (*pgqrs_message_handler)(pgqrs_store *store, const pgqrs_message *message,
                                               void *user_data, pgqrs_error *error);
-/** Execute one run. Return what pgqrs_run_succeed() or the call that stopped the run returned. PGQRS_OK
- *  without an end is success without output. PGQRS_EPAUSED and PGQRS_ENOTREADY park the run,
- *  PGQRS_EEXHAUSTED ends it in ERROR; a database failure gives the attempt back; anything else counts it
- *  and comes back after the workflow's backoff. The handle is the worker's: do not free it. */
+/** Execute one run. Return what pgqrs_run_succeed() or the call that stopped the run returned.
+ *  PGQRS_OK without an end is success without output. PGQRS_EPAUSED and PGQRS_ENOTREADY park the
+ *  run, PGQRS_EEXHAUSTED ends it in ERROR; a database failure gives the attempt back; anything else
+ *  counts it and comes back after the workflow's backoff. The handle is the worker's: do not free
+ *  it. */
 typedef pgqrs_status (*pgqrs_run_handler)(pgqrs_run *run, void *user_data);
 
 typedef struct pgqrs_worker_options {
     size_t      struct_size;
     const char *name;         /**< NULL: made up */
     int64_t     heartbeat_us; /**< 3 s; an interrupt is heard of so late */
-    int64_t     stop_us;      /**< after stop: this long to finish, then leases are given back: 30 s */
-    int         exit_when_idle; /**< 1: return when every queue has been found empty with nothing in hand and nothing due */
+    /** after stop: this long to finish, then leases are given back: 30 s */
+    int64_t stop_us;
+    /** 1: return when every queue has been found empty with nothing in hand and nothing due */
+    int exit_when_idle;
 } pgqrs_worker_options;
 
 typedef struct pgqrs_work_options {
@@ -835,7 +886,9 @@ typedef struct pgqrs_work_options {
     int     concurrency; /**< handlers at once: 1; up to 1000 */
     int64_t lease_us;    /**< the store's, else the queue's */
     int64_t poll_us;     /**< 1 s: the longest wait between two looks at an idle queue */
-    int64_t timeout_us;  /**< a run or message handled for longer than this is no longer kept: its lease passes; 0 = none */
+    /** a run or message handled for longer than this is no longer kept: its lease passes; 0 =
+     *  none */
+    int64_t timeout_us;
 } pgqrs_work_options;
 
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_new(pgqrs_store                *store,
@@ -843,22 +896,25 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_new(pgqrs_store                *
                                                     pgqrs_worker **out_worker, pgqrs_error *error);
 /** Free a worker that is not running. */
 PGQRS_API void pgqrs_worker_free(pgqrs_worker *worker);
-/** Handle the messages of @p queue. The queue need not exist yet: it is looked for until it does. */
+/** Handle the messages of @p queue. The queue need not exist yet: it is looked for until it
+ *  does. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_on_message(pgqrs_worker *worker, const char *queue,
-                                                           pgqrs_message_handler handler,
-                                                           void                 *user_data,
+                                                           pgqrs_message_handler     handler,
+                                                           void                     *user_data,
                                                            const pgqrs_work_options *options);
 /** Execute the runs of @p workflow, which is created when it does not exist. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_on_run(pgqrs_worker *worker, const char *workflow,
                                                        pgqrs_run_handler handler, void *user_data,
                                                        const pgqrs_work_options *options);
-/** Work until pgqrs_worker_stop(), or an interrupt through pgqrs_worker_set_status(). A handler that
- *  fails, and a database that goes away and returns, do not end it. Starts the library's threads, and
- *  has joined them when it returns.
- *  @return PGQRS_OK after a stop; PGQRS_EINVAL without a handler, or what made the first contact fail. */
+/** Work until pgqrs_worker_stop(), or an interrupt through pgqrs_worker_set_status(). A handler
+ *  that fails, and a database that goes away and returns, do not end it. Starts the library's
+ *  threads, and has joined them when it returns.
+ *  @return PGQRS_OK after a stop; PGQRS_EINVAL without a handler, or what made the first contact
+ *          fail. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_worker_run(pgqrs_worker *worker, pgqrs_error *error);
 /** Ask a running worker to stop gracefully: what is being handled is finished, or given back after
- *  stop_us. May be called from any thread and from a signal handler, also before pgqrs_worker_run(). */
+ *  stop_us. May be called from any thread and from a signal handler, also before
+ *  pgqrs_worker_run(). */
 PGQRS_API void pgqrs_worker_stop(pgqrs_worker *worker);
 /** The worker's id in the database; 0 before it ran. */
 PGQRS_API int64_t pgqrs_worker_id(const pgqrs_worker *worker);

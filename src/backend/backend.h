@@ -1,9 +1,8 @@
 /* The table that every backend fills.
  *
- * A backend runs numbered statements (sql/, generated into statements.h) with typed arguments and hands
- * rows back. What an operation means is in core/, once; core asks a backend's capabilities, never its
- * name. A backend never sees core, nor another backend.
- */
+ * A backend runs numbered statements (sql/, generated into statements.h) with typed arguments and
+ * hands rows back. What an operation means is in core/, once; core asks a backend's capabilities,
+ * never its name. A backend never sees core, nor another backend. */
 #ifndef PGQRS_BACKEND_BACKEND_H
 #define PGQRS_BACKEND_BACKEND_H
 
@@ -13,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- Statements as data (the tables are generated) ----------------------------------------------- */
+/* --- Statements as data (the tables are generated) -------------------------------------------- */
 
 typedef enum pgqrs__type {
     PGQRS__TYPE_I16,
@@ -41,10 +40,12 @@ typedef struct pgqrs__shape {
     uint8_t             nargs;
     uint8_t             ncols;
     uint8_t             narrays;
-    uint8_t             many; /* takes arrays: one or more argument rows; its first column is the row's ordinal */
+    /* takes arrays: one or more argument rows; its first column is the row's ordinal */
+    uint8_t many;
 } pgqrs__shape;
 
-/* The text of a statement in one dialect. Embedded dialects may need several SQL statements in a row. */
+/* The text of a statement in one dialect. Embedded dialects may need several SQL statements in a
+ * row. */
 typedef struct pgqrs__sql {
     const char *const *parts;
     uint8_t            nparts;
@@ -59,12 +60,18 @@ typedef struct pgqrs__migration {
     const char *sql;
 } pgqrs__migration;
 
-/* --- Values ---------------------------------------------------------------------------------------- */
+/* --- Values ----------------------------------------------------------------------------------- */
 
-typedef enum pgqrs__kind { PGQRS__KIND_NULL, PGQRS__KIND_INT, PGQRS__KIND_REAL, PGQRS__KIND_TEXT } pgqrs__kind;
+typedef enum pgqrs__kind {
+    PGQRS__KIND_NULL,
+    PGQRS__KIND_INT,
+    PGQRS__KIND_REAL,
+    PGQRS__KIND_TEXT
+} pgqrs__kind;
 
-/* One argument or column. Integers, booleans and times are INT; text and JSON are TEXT (text[len] need
- * not be a NUL). What `text` points to belongs to whoever made the value, and outlives the call. */
+/* One argument or column. Integers, booleans and times are INT; text and JSON are TEXT (text[len]
+ * need not be a NUL). What `text` points to belongs to whoever made the value, and outlives the
+ * call. */
 typedef struct pgqrs__val {
     pgqrs__kind kind;
     uint32_t    len; /* of text, in bytes */
@@ -75,12 +82,12 @@ typedef struct pgqrs__val {
     } as;
 } pgqrs__val;
 
-/* --- Calls ----------------------------------------------------------------------------------------- */
+/* --- Calls ------------------------------------------------------------------------------------ */
 
 typedef struct pgqrs__call pgqrs__call;
 
-/* One row of a statement's answer: shape->ncols values, valid for the call. A status other than PGQRS_OK
- * (out of memory) fails the group. Called from the thread that runs the group. */
+/* One row of a statement's answer: shape->ncols values, valid for the call. A status other than
+ * PGQRS_OK (out of memory) fails the group. Called from the thread that runs the group. */
 typedef pgqrs_status (*pgqrs__row_fn)(pgqrs__call *call, const pgqrs__val *cols);
 
 /* Argument rows: nrows × shape->narrays values, row after row. */
@@ -97,8 +104,8 @@ struct pgqrs__call {
     const pgqrs__val  *scalars; /* shape->nargs - shape->narrays values */
     pgqrs__row_fn      on_row;  /* NULL: rows are not wanted */
     void              *user;    /* for on_row */
-    /* Core's, never called by a backend: the call is sent again, so forget the rows that came; NULL: none
-     * are kept. */
+    /* Core's, never called by a backend: the call is sent again, so forget the rows that came;
+     * NULL: none are kept. */
     void (*restart)(pgqrs__call *call);
 };
 
@@ -108,14 +115,16 @@ typedef enum pgqrs__mode {
     PGQRS__MODE_INSIDE /* in the transaction that begin() opened, or that the user has open */
 } pgqrs__mode;
 
-/* --- The table ------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 /* Capabilities. */
-#define PGQRS__CAP_WRITERS 1u /* several groups may be in flight at once; rows are locked one by one */
+/* several groups may be in flight at once; rows are locked one by one */
+#define PGQRS__CAP_WRITERS 1u
 #define PGQRS__CAP_NOTIFY  2u /* wait() hears of enqueues by other processes at once */
 #define PGQRS__CAP_HINTS   4u /* claims walk dead index entries: pass a low-water hint */
-#define PGQRS__CAP_HOLD    8u /* several kinds of statement on leased rows need `hold` first; answers may be `again` */
-#define PGQRS__CAP_REMOTE  16u /* a commit's answer can be lost */
+/* several kinds of statement on leased rows need `hold` first; answers may be `again` */
+#define PGQRS__CAP_HOLD   8u
+#define PGQRS__CAP_REMOTE 16u /* a commit's answer can be lost */
 
 typedef struct pgqrs__db   pgqrs__db;   /* one database, shared by the store's connections */
 typedef struct pgqrs__conn pgqrs__conn; /* one connection: used by one thread at a time */
@@ -131,31 +140,36 @@ typedef struct pgqrs__settings {
 } pgqrs__settings;
 
 typedef struct pgqrs__backend {
-    const char              *name;
-    unsigned                 caps;
-    const pgqrs__sql        *sql; /* PGQRS__STMT_COUNT */
-    const pgqrs__migration  *migrations;
-    const size_t            *migrations_count;
-    const char *const       *schemes; /* of DSNs, NULL-terminated: "postgresql://", … */
+    const char             *name;
+    unsigned                caps;
+    const pgqrs__sql       *sql; /* PGQRS__STMT_COUNT */
+    const pgqrs__migration *migrations;
+    const size_t           *migrations_count;
+    const char *const      *schemes; /* of DSNs, NULL-terminated: "postgresql://", … */
 
-    /* Read the DSN (the whole of it, scheme included) and make ready to connect; a backend that has a
-     * file opens or creates it. Settings are copied. An error names what is wrong, never a password. */
+    /* Read the DSN (the whole of it, scheme included) and make ready to connect; a backend that has
+     * a file opens or creates it. Settings are copied. An error names what is wrong, never a
+     * password. */
     pgqrs_status (*open)(const char *dsn, const pgqrs__settings *settings, pgqrs__db **out_db,
                          pgqrs_error *error);
-    /* Free it; every connection was disconnected before. `forked`: free memory only, send nothing. */
+    /* Free it; every connection was disconnected before. `forked`: free memory only, send
+     * nothing. */
     void (*close)(pgqrs__db *db, bool forked);
 
-    /* Connect, within settings.connect_timeout_us. Nothing is prepared yet: statements are on first use. */
+    /* Connect, within settings.connect_timeout_us. Nothing is prepared yet: statements are on first
+     * use. */
     pgqrs_status (*connect)(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_error *error);
     void (*disconnect)(pgqrs__conn *conn, bool forked);
-    /* False when the connection must be thrown away: its last use ended in an unknown state. Sends nothing. */
+    /* False when the connection must be thrown away: its last use ended in an unknown state. Sends
+     * nothing. */
     bool (*usable)(pgqrs__conn *conn);
 
-    /* Run calls in order in one transaction, in one round trip. Rows are handed over before the commit
-     * is known: they count only when PGQRS_OK is returned. On failure nothing was written, unless the
-     * error is flagged PGQRS_MAYBE_APPLIED. Flagged PGQRS_RETRYABLE: rolled back for a reason that may
-     * pass (deadlock, busy, lost connection before anything was sent …). A conflict of unique keys is
-     * PGQRS_EDB. @p deadline_us is by the real monotonic clock (INT64_MAX: none). */
+    /* Run calls in order in one transaction, in one round trip. Rows are handed over before the
+     * commit is known: they count only when PGQRS_OK is returned. On failure nothing was written,
+     * unless the error is flagged PGQRS_MAYBE_APPLIED. Flagged PGQRS_RETRYABLE: rolled back for a
+     * reason that may pass (deadlock, busy, lost connection before anything was sent …). A conflict
+     * of unique keys is PGQRS_EDB. @p deadline_us is by the real monotonic clock (INT64_MAX:
+     * none). */
     pgqrs_status (*run)(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs__mode mode,
                         int64_t deadline_us, pgqrs_error *error);
 
@@ -164,23 +178,26 @@ typedef struct pgqrs__backend {
     pgqrs_status (*end)(pgqrs__conn *conn, bool commit, int64_t deadline_us, pgqrs_error *error);
 
     /* Run SQL text of several statements inside begin()/end(). "@schema." is replaced. */
-    pgqrs_status (*script)(pgqrs__conn *conn, const char *sql, int64_t deadline_us, pgqrs_error *error);
+    pgqrs_status (*script)(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
+                           pgqrs_error *error);
     /* Inside begin(): hold off every other install() of this schema until end(). */
     pgqrs_status (*lock_install)(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error);
     /* Whether a table of this name (without prefix or schema, e.g. "migrations") exists. */
-    pgqrs_status (*has_table)(pgqrs__conn *conn, const char *table, int64_t deadline_us, bool *out_there,
-                              pgqrs_error *error);
+    pgqrs_status (*has_table)(pgqrs__conn *conn, const char *table, int64_t deadline_us,
+                              bool *out_there, pgqrs_error *error);
     /* Whether an index of this name (with the pgqrs_ prefix, without schema) exists. */
-    pgqrs_status (*has_index)(pgqrs__conn *conn, const char *index, int64_t deadline_us, bool *out_there,
-                              pgqrs_error *error);
+    pgqrs_status (*has_index)(pgqrs__conn *conn, const char *index, int64_t deadline_us,
+                              bool *out_there, pgqrs_error *error);
     /* Prepare one statement, so that the database checks it against its schema. */
     pgqrs_status (*prepare)(pgqrs__conn *conn, int stmt, int64_t deadline_us, pgqrs_error *error);
 
-    /* Wait on a connection of its own until something may have been enqueued, wake() was called, or the
-     * deadline passed; the first call starts listening and returns at once. With CAP_NOTIFY, on_queue is
-     * called with the id of each queue that was named; without, with 0: any queue may have changed. */
-    pgqrs_status (*wait)(pgqrs__conn *conn, int64_t deadline_us,
-                         void (*on_queue)(void *user, int64_t queue_id), void *user, pgqrs_error *error);
+    /* Wait on a connection of its own until something may have been enqueued, wake() was called, or
+     * the deadline passed; the first call starts listening and returns at once. With CAP_NOTIFY,
+     * on_queue is called with the id of each queue that was named; without, with 0: any queue may
+     * have changed. */
+    pgqrs_status (*wait)(pgqrs__conn *conn, int64_t                            deadline_us,
+                         void (*on_queue)(void *user, int64_t queue_id), void *user,
+                         pgqrs_error *error);
     /* Make wait() return. From any thread. */
     void (*wake)(pgqrs__conn *conn);
 
@@ -193,8 +210,8 @@ typedef struct pgqrs__backend {
 extern const pgqrs__backend pgqrs__backend_postgres;
 extern const pgqrs__backend pgqrs__backend_sqlite;
 
-/* The backend whose scheme the DSN has: NULL, with a clear error, when there is none or it was left out
- * of this build. (backends.c) */
+/* The backend whose scheme the DSN has: NULL, with a clear error, when there is none or it was left
+ * out of this build. (backends.c) */
 const pgqrs__backend *pgqrs__backend_for(const char *dsn, pgqrs_error *error);
 
 #endif

@@ -22,7 +22,8 @@ pgqrs_status pgqrs__options_read(void *into, size_t size, size_t first_size, con
         pgqrs__hint(error, "Write it with PGQRS_OPTIONS(), or start from PGQRS_OPTIONS_INIT().");
         return PGQRS_EINVAL;
     }
-    /* A program built with a newer header may pass a longer struct, as long as it uses nothing new. */
+    /* A program built with a newer header may pass a longer struct, as long as it uses nothing
+     * new. */
     for (size_t i = size; i < given_size; i++) {
         if (bytes[i] != 0) {
             pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
@@ -43,7 +44,8 @@ pgqrs_status pgqrs__check_pointer(const void *pointer, const char *what, pgqrs_e
     return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "%s is NULL", what);
 }
 
-pgqrs_status pgqrs__check_name(const char *name, const char *what, pgqrs_object object, pgqrs_error *error)
+pgqrs_status pgqrs__check_name(const char *name, const char *what, pgqrs_object object,
+                               pgqrs_error *error)
 {
     size_t len;
 
@@ -62,7 +64,8 @@ pgqrs_status pgqrs__check_name(const char *name, const char *what, pgqrs_object 
 
         /* C0, DEL, and C1, which UTF-8 writes as C2 80 … C2 9F */
         if (c < 0x20 || c == 0x7f
-            || (c == 0xc2 && (unsigned char)name[i + 1] >= 0x80 && (unsigned char)name[i + 1] < 0xa0))
+            || (c == 0xc2 && (unsigned char)name[i + 1] >= 0x80
+                && (unsigned char)name[i + 1] < 0xa0))
             return pgqrs__fail(error, PGQRS_EINVAL, object,
                                "%s name has a control character at byte %zu", what, i);
     }
@@ -81,14 +84,15 @@ pgqrs_status pgqrs__check_json(const pgqrs_store *store, const char *json, const
         return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "%s is NULL", what);
     len = strnlen(json, limit + 1);
     if (len > limit) {
-        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "%s is larger than %zu bytes", what, limit);
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "%s is larger than %zu bytes", what,
+                    limit);
         pgqrs__hint(error, "Store large data elsewhere and enqueue a reference, or raise the store "
                            "option max_payload_bytes.");
         return PGQRS_EINVAL;
     }
     if (!pgqrs__json_check(json, len, (size_t)store->options.max_depth, &at, &why))
-        return pgqrs__fail(error, PGQRS_EJSON, PGQRS_OBJECT_NONE, "%s is not valid JSON: %s at byte %zu",
-                           what, why, at);
+        return pgqrs__fail(error, PGQRS_EJSON, PGQRS_OBJECT_NONE,
+                           "%s is not valid JSON: %s at byte %zu", what, why, at);
     if (out_bytes != NULL)
         *out_bytes = len;
     return PGQRS_OK;
@@ -100,7 +104,8 @@ pgqrs_status pgqrs__check_range(int64_t value, int64_t low, int64_t high, const 
     if (value >= low && value <= high)
         return PGQRS_OK;
     return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
-                       "%s is %" PRId64 ", outside %" PRId64 " to %" PRId64, what, value, low, high);
+                       "%s is %" PRId64 ", outside %" PRId64 " to %" PRId64, what, value, low,
+                       high);
 }
 
 pgqrs_status pgqrs__check_duration(int64_t us, const char *what, pgqrs_error *error)

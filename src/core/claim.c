@@ -3,10 +3,11 @@
 #include "util/clock.h"
 #include "util/random.h"
 
-#define POLL_US         PGQRS_SECOND
-#define HINT_MARGIN     2000 /* a row below hint is one that committed late; the floor walk finds it */
+#define POLL_US PGQRS_SECOND
+/* a row below hint is one that committed late; the floor walk finds it */
+#define HINT_MARGIN     2000
 #define FLOOR_EVERY_US  PGQRS_SECOND
-#define FLOOR_SHARE     20 /* floor walks take at most 1/20 of the time */
+#define FLOOR_SHARE     20                 /* floor walks take at most 1/20 of the time */
 #define WAITER_US       (5 * PGQRS_SECOND) /* what waiter_set asks for */
 #define WAITER_RENEW_US (2 * PGQRS_SECOND)
 #define RECONNECT_US    (50 * PGQRS_MILLISECOND)
@@ -24,10 +25,12 @@ static pgqrs_status options_read(pgqrs_store *store, const pgqrs_claim_options *
     if ((rc = pgqrs__check_range(options->limit, 1, PGQRS__CLAIM_MAX, "limit", error)) != PGQRS_OK
         || (rc = pgqrs__check_range(options->lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
                != PGQRS_OK
-        || (rc = pgqrs__check_range(options->wait_us, 0, PGQRS_FOREVER, "wait_us", error)) != PGQRS_OK
+        || (rc = pgqrs__check_range(options->wait_us, 0, PGQRS_FOREVER, "wait_us", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_duration(options->poll_us, "poll_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_range(options->owner, 0, INT64_MAX, "owner", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->max_bytes, 0, INT64_MAX, "max_bytes", error)) != PGQRS_OK
+        || (rc = pgqrs__check_range(options->max_bytes, 0, INT64_MAX, "max_bytes", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_time(options->now_us, "now_us", error)) != PGQRS_OK)
         return rc;
     if (options->lease_us == 0)
@@ -35,7 +38,7 @@ static pgqrs_status options_read(pgqrs_store *store, const pgqrs_claim_options *
     return PGQRS_OK;
 }
 
-/* --- The claim as an operation ------------------------------------------------------------------------ */
+/* --- The claim as an operation ---------------------------------------------------------------- */
 
 /* What one claim asks for and learns, beside its messages. Lives in the operation's arena. */
 typedef struct claim_notes {
@@ -81,7 +84,7 @@ static void claim_clear(pgqrs__op *op)
 
     pgqrs__messages_clear(notes->messages);
     notes->moved = 0;
-    notes->named = (pgqrs__queue_ref){0};
+    notes->named = (pgqrs__queue_ref){ 0 };
 }
 
 static void claim_free(pgqrs__op *op)
@@ -94,12 +97,12 @@ static void claim_free(pgqrs__op *op)
 
 static bool add_housekeeping(pgqrs__op *op, const char *queue, int64_t queue_id, size_t *call)
 {
-    const pgqrs__val sweep[] = {pgqrs__int(queue_id), pgqrs__int(PGQRS__SWEEP_ROWS), op->now};
+    const pgqrs__val sweep[] = { pgqrs__int(queue_id), pgqrs__int(PGQRS__SWEEP_ROWS), op->now };
     char            *name    = pgqrs__arena_copy(&op->arena, queue, strlen(queue));
 
     if (name == NULL)
         return false;
-    const pgqrs__val find[] = {pgqrs__text(name)};
+    const pgqrs__val find[] = { pgqrs__text(name) };
 
     if (!pgqrs__op_scalars(op, 0, PGQRS__STMT_MESSAGE_REAP, sweep)
         || !pgqrs__op_scalars(op, 1, PGQRS__STMT_MESSAGE_PROMOTE, sweep)
@@ -112,14 +115,19 @@ static bool add_housekeeping(pgqrs__op *op, const char *queue, int64_t queue_id,
     return true;
 }
 
+static int claim_stmt(bool workflow, bool bounded)
+{
+    if (workflow)
+        return bounded ? PGQRS__STMT_RUN_CLAIM_BOUNDED : PGQRS__STMT_RUN_CLAIM;
+    return bounded ? PGQRS__STMT_MESSAGE_CLAIM_BOUNDED : PGQRS__STMT_MESSAGE_CLAIM;
+}
+
 /* A claim; `hints` NULL: from the floor, after reaping and promoting what is due. */
 static pgqrs__op *claim_op(pgqrs_store *store, const char *queue, pgqrs__queue_ref ref,
                            const pgqrs_claim_options *options, const int64_t *hints)
 {
     const bool   bounded = options->max_bytes != 0;
-    int          stmt    = ref.workflow
-                               ? (bounded ? PGQRS__STMT_RUN_CLAIM_BOUNDED : PGQRS__STMT_RUN_CLAIM)
-                               : (bounded ? PGQRS__STMT_MESSAGE_CLAIM_BOUNDED : PGQRS__STMT_MESSAGE_CLAIM);
+    const int    stmt    = claim_stmt(ref.workflow, bounded);
     pgqrs__val   scalars[5 + PGQRS__PRIORITIES + 2];
     size_t       n    = 0;
     size_t       call = 0;
@@ -162,7 +170,7 @@ no_memory:
     return NULL;
 }
 
-/* --- Claims whose answer was lost ---------------------------------------------------------------------- */
+/* --- Claims whose answer was lost ------------------------------------------------------------- */
 
 static pgqrs_status again_row(pgqrs__call *call, const pgqrs__val *cols)
 {
@@ -173,21 +181,21 @@ static pgqrs_status again_row(pgqrs__call *call, const pgqrs__val *cols)
 static pgqrs_status claim_again(pgqrs_store *store, int64_t queue_id, pgqrs_messages *messages,
                                 int64_t deadline_us, pgqrs_error *error)
 {
-    const pgqrs__val args[] = {pgqrs__int(queue_id), pgqrs__int(messages->lease)};
+    const pgqrs__val args[] = { pgqrs__int(queue_id), pgqrs__int(messages->lease) };
     pgqrs_status     rc;
 
     do {
         pgqrs__sleep_us(RECONNECT_US);
         pgqrs__messages_clear(messages);
-        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_CLAIM_AGAIN, args, again_row,
-                            messages, error);
+        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_CLAIM_AGAIN, args,
+                            again_row, messages, error);
     } while (rc == PGQRS_ECONN && pgqrs__mono_us() + RECONNECT_US < deadline_us);
     if (rc != PGQRS_OK)
         pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
     return rc;
 }
 
-/* --- One claim ------------------------------------------------------------------------------------------ */
+/* --- One claim -------------------------------------------------------------------------------- */
 
 typedef struct claimer {
     pgqrs_store               *store;
@@ -199,9 +207,9 @@ typedef struct claimer {
 /* Whether the next claim does the housekeeping; else the hints to start from. */
 static bool floor_is_due(const claimer *c, int64_t *hints)
 {
-    pgqrs_store         *store = c->store;
-    pgqrs__queue_state  *state;
-    bool                 due;
+    pgqrs_store        *store = c->store;
+    pgqrs__queue_state *state;
+    bool                due;
 
     if (c->options->now_us != 0 || store->own_clock)
         return true;
@@ -218,7 +226,8 @@ static bool floor_is_due(const claimer *c, int64_t *hints)
 }
 
 /* Remember where this claim ended. */
-static void learn(const claimer *c, const pgqrs_messages *messages, bool from_floor, int64_t took_us)
+static void learn(const claimer *c, const pgqrs_messages *messages, bool from_floor,
+                  int64_t took_us)
 {
     pgqrs_store        *store = c->store;
     pgqrs__queue_state *state;
@@ -237,8 +246,8 @@ static void learn(const claimer *c, const pgqrs_messages *messages, bool from_fl
     pgqrs__mutex_unlock(&store->lock);
 }
 
-/* Claim once; *out_messages is never NULL on success. With `from_floor`, also find out that the queue's
- * name has moved on: then *out_moved_on. */
+/* Claim once; *out_messages is never NULL on success. With `from_floor`, also find out that the
+ * queue's name has moved on: then *out_moved_on. */
 static pgqrs_status claim_with(claimer *c, const int64_t *hints, bool *out_moved_on,
                                pgqrs_messages **out_messages, pgqrs_error *error)
 {
@@ -290,7 +299,8 @@ static pgqrs_status claim_once(claimer *c, pgqrs_messages **out_messages, pgqrs_
         rc = claim_with(c, hints, &moved_on, out_messages, error);
         if (rc != PGQRS_OK || (*out_messages)->rows->count > 0)
             return rc;
-        pgqrs_messages_free(*out_messages); /* empty above the hint: look at all of it before saying so */
+        /* empty above the hint: look at all of it before saying so */
+        pgqrs_messages_free(*out_messages);
         *out_messages = NULL;
     }
     for (int tries = 0;; tries++) {
@@ -299,7 +309,7 @@ static pgqrs_status claim_once(claimer *c, pgqrs_messages **out_messages, pgqrs_
             return rc;
         pgqrs_messages_free(*out_messages);
         *out_messages = NULL;
-        rc            = pgqrs__queue_ref_get(c->store, c->queue, PGQRS_OBJECT_QUEUE, &c->ref, error);
+        rc = pgqrs__queue_ref_get(c->store, c->queue, PGQRS_OBJECT_QUEUE, &c->ref, error);
         if (rc != PGQRS_OK)
             return rc;
         if (tries > 2) /* deleted and created again all the time */
@@ -307,14 +317,14 @@ static pgqrs_status claim_once(claimer *c, pgqrs_messages **out_messages, pgqrs_
     }
 }
 
-/* --- Waiting -------------------------------------------------------------------------------------------- */
+/* --- Waiting ---------------------------------------------------------------------------------- */
 
 /* A consumer is about to sleep: enqueues by others must notify. Fails only by being slower. */
 static void announce_wait(const claimer *c)
 {
     pgqrs_store        *store  = c->store;
     int64_t             now    = pgqrs__mono_us();
-    const pgqrs__val    args[] = {pgqrs__int(c->ref.id), pgqrs__null()};
+    const pgqrs__val    args[] = { pgqrs__int(c->ref.id), pgqrs__null() };
     pgqrs__queue_state *state;
     bool                renew;
 
@@ -328,7 +338,8 @@ static void announce_wait(const claimer *c)
         state->waiter_until_us = now + WAITER_US;
     pgqrs__mutex_unlock(&store->lock);
     if (renew)
-        (void)pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_WAITER_SET, args, NULL, NULL, NULL);
+        (void)pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_WAITER_SET, args, NULL, NULL,
+                             NULL);
 }
 
 typedef struct due_answer {
@@ -346,10 +357,11 @@ static pgqrs_status due_row(pgqrs__call *call, const pgqrs__val *cols)
 /* One cheap statement: whether a claim would find anything. In doubt, yes. */
 static bool is_due(const claimer *c)
 {
-    const pgqrs__val args[] = {pgqrs__int(c->ref.id), pgqrs__now(c->store, c->options->now_us)};
-    due_answer       answer = {.due = false};
+    const pgqrs__val args[] = { pgqrs__int(c->ref.id), pgqrs__now(c->store, c->options->now_us) };
+    due_answer       answer = { .due = false };
 
-    return pgqrs__run_one(c->store, PGQRS__MODE_READ, PGQRS__STMT_QUEUE_DUE, args, due_row, &answer, NULL)
+    return pgqrs__run_one(c->store, PGQRS__MODE_READ, PGQRS__STMT_QUEUE_DUE, args, due_row, &answer,
+                          NULL)
                != PGQRS_OK
            || answer.due;
 }
@@ -373,7 +385,8 @@ static uint64_t wakes_of(const claimer *c)
 }
 
 /* Sleep until a claim may find something. False when the wait is over. */
-static bool wait_for_messages(const claimer *c, uint64_t seen, int64_t until_us, const atomic_bool *stop)
+static bool wait_for_messages(const claimer *c, uint64_t seen, int64_t until_us,
+                              const atomic_bool *stop)
 {
     pgqrs_store *store = c->store;
     int64_t      poll  = c->options->poll_us != 0 ? c->options->poll_us : POLL_US;
@@ -416,9 +429,10 @@ static bool wait_for_messages(const claimer *c, uint64_t seen, int64_t until_us,
 }
 
 pgqrs_status pgqrs__claim(pgqrs_store *store, const char *queue, const pgqrs_claim_options *options,
-                          const atomic_bool *stop, pgqrs_messages **out_messages, pgqrs_error *error)
+                          const atomic_bool *stop, pgqrs_messages **out_messages,
+                          pgqrs_error *error)
 {
-    claimer      c     = {.store = store, .queue = queue, .options = options};
+    claimer      c     = { .store = store, .queue = queue, .options = options };
     int64_t      until = pgqrs__i64_add_sat(pgqrs__mono_us(), options->wait_us);
     pgqrs_error  own;
     pgqrs_status rc;
@@ -459,7 +473,7 @@ pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue, const pgqrs_clai
     return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
 }
 
-/* --- By id ---------------------------------------------------------------------------------------------- */
+/* --- By id ------------------------------------------------------------------------------------ */
 
 static pgqrs_status where_row(pgqrs__call *call, const pgqrs__val *cols)
 {
@@ -470,11 +484,12 @@ static pgqrs_status where_row(pgqrs__call *call, const pgqrs__val *cols)
 /* Why a message could not be claimed; PGQRS_OK: it could be by now. */
 static pgqrs_status not_claimable(pgqrs_store *store, int64_t id, pgqrs_error *error)
 {
-    const pgqrs__val args[] = {pgqrs__int(id)};
+    const pgqrs__val args[] = { pgqrs__int(id) };
     pgqrs_state      state  = (pgqrs_state)0;
     pgqrs_status     rc;
 
-    rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, args, where_row, &state, error);
+    rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, args, where_row, &state,
+                        error);
     if (rc != PGQRS_OK)
         return rc;
     switch (state) {
@@ -507,11 +522,12 @@ pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_clai
         error = &own;
     if (messages == NULL)
         return pgqrs__nomem(error);
-    messages->lease        = pgqrs__random_i63();
-    messages->sent_mono_us = pgqrs__lease_clock(store);
-    const pgqrs__val args[] = {pgqrs__int(id), pgqrs__int(messages->lease),
-                               pgqrs__int_or_null(options->owner), pgqrs__int_or_null(options->lease_us),
-                               pgqrs__now(store, options->now_us)};
+    messages->lease         = pgqrs__random_i63();
+    messages->sent_mono_us  = pgqrs__lease_clock(store);
+    const pgqrs__val args[] = { pgqrs__int(id), pgqrs__int(messages->lease),
+                                pgqrs__int_or_null(options->owner),
+                                pgqrs__int_or_null(options->lease_us),
+                                pgqrs__now(store, options->now_us) };
 
     for (int tries = 0;; tries++) {
         pgqrs__messages_clear(messages);
@@ -523,8 +539,8 @@ pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_clai
         if (rc != PGQRS_OK)
             break;
         if (tries == 10) { /* it moves all the time: others want it too */
-            rc = pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_MESSAGE, "message %lld is being moved",
-                             (long long)id);
+            rc = pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_MESSAGE,
+                             "message %lld is being moved", (long long)id);
             pgqrs__flag(error, PGQRS_RETRYABLE);
             break;
         }

@@ -12,7 +12,8 @@ static int idle_expire(pgqrs_store *store, pgqrs__conn **old, int cap)
     int     gone = 0;
 
     /* The last one is the last used, and always stays. */
-    while (gone < cap && gone < store->idle_count - 1 && now - store->idle[gone].since_us > IDLE_US) {
+    while (gone < cap && gone < store->idle_count - 1
+           && now - store->idle[gone].since_us > IDLE_US) {
         old[gone] = store->idle[gone].conn;
         gone++;
     }
@@ -78,7 +79,8 @@ void pgqrs__conn_give(pgqrs_store *store, pgqrs__conn *conn)
         return;
     }
     pgqrs__mutex_lock(&store->lock);
-    store->idle[store->idle_count++] = (pgqrs__idle_conn){.conn = conn, .since_us = pgqrs__mono_us()};
+    store->idle[store->idle_count++] =
+        (pgqrs__idle_conn){ .conn = conn, .since_us = pgqrs__mono_us() };
     gone = idle_expire(store, old, (int)PGQRS__ARRAY_LEN(old));
     pgqrs__cond_signal(&store->conn_free);
     pgqrs__mutex_unlock(&store->lock);
@@ -119,7 +121,7 @@ pgqrs_status pgqrs__run_one(pgqrs_store *store, pgqrs__mode mode, pgqrs__stmt st
                             const pgqrs__val *scalars, pgqrs__row_fn on_row, void *user,
                             pgqrs_error *error)
 {
-    pgqrs__call call = {.stmt = (int)stmt, .scalars = scalars, .on_row = on_row, .user = user};
+    pgqrs__call call = { .stmt = (int)stmt, .scalars = scalars, .on_row = on_row, .user = user };
 
     return pgqrs__run(store, mode, &call, 1, error);
 }

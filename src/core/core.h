@@ -1,8 +1,10 @@
 /* What the files of core/ share: the store, its connections, operations and groups, collections.
  *
  * Two ways to the database:
- *   pgqrs__run()      one caller's statements on a connection of their own, now (reads, administration);
- *   pgqrs__perform()  an operation on the hot path, which shares a group with those of other callers.
+ *   pgqrs__run()      one caller's statements on a connection of their own, now (reads,
+ *   administration);
+ *   pgqrs__perform()  an operation on the hot path, which shares a group with those of other
+ *   callers.
  */
 #ifndef PGQRS_CORE_CORE_H
 #define PGQRS_CORE_CORE_H
@@ -22,7 +24,7 @@
 #include <string.h>
 #include <sys/types.h>
 
-/* --- Limits (docs/operations.md) ------------------------------------------------------------------ */
+/* --- Limits (docs/operations.md) -------------------------------------------------------------- */
 
 #define PGQRS__NAME_MAX         255
 #define PGQRS__CLAIM_MAX        1000
@@ -30,36 +32,38 @@
 #define PGQRS__PAGE_MAX         1000
 #define PGQRS__ATTEMPTS_MAX     1000
 #define PGQRS__LEASE_MAX_US     (7 * PGQRS_DAY)
-#define PGQRS__DURATION_MAX_US  (36500 * PGQRS_DAY)          /* a hundred years */
-#define PGQRS__TIME_MAX_US      INT64_C(8000000000000000)    /* the year 2223 */
+#define PGQRS__DURATION_MAX_US  (36500 * PGQRS_DAY)       /* a hundred years */
+#define PGQRS__TIME_MAX_US      INT64_C(8000000000000000) /* the year 2223 */
 #define PGQRS__PAYLOAD_MAX      ((int64_t)64 << 20)
 #define PGQRS__GROUP_BYTES_MAX  ((size_t)64 << 20)
 #define PGQRS__SWEEP_ROWS       1000 /* moved or removed by one statement of housekeeping */
 #define PGQRS__PRIORITIES       10
 #define PGQRS__PRIORITY_DEFAULT 5
 
-/* --- Values ---------------------------------------------------------------------------------------- */
+/* --- Values ----------------------------------------------------------------------------------- */
 
 static inline pgqrs__val pgqrs__null(void)
 {
-    return (pgqrs__val){.kind = PGQRS__KIND_NULL};
+    return (pgqrs__val){ .kind = PGQRS__KIND_NULL };
 }
 
 static inline pgqrs__val pgqrs__int(int64_t i)
 {
-    return (pgqrs__val){.kind = PGQRS__KIND_INT, .as.i = i};
+    return (pgqrs__val){ .kind = PGQRS__KIND_INT, .as.i = i };
 }
 
 static inline pgqrs__val pgqrs__real(double f)
 {
-    return (pgqrs__val){.kind = PGQRS__KIND_REAL, .as.f = f};
+    return (pgqrs__val){ .kind = PGQRS__KIND_REAL, .as.f = f };
 }
 
 /* NULL text is NULL. */
 static inline pgqrs__val pgqrs__text(const char *text)
 {
     return text == NULL ? pgqrs__null()
-                        : (pgqrs__val){.kind = PGQRS__KIND_TEXT, .len = (uint32_t)strlen(text), .as.text = text};
+                        : (pgqrs__val){ .kind    = PGQRS__KIND_TEXT,
+                                        .len     = (uint32_t)strlen(text),
+                                        .as.text = text };
 }
 
 /* 0 is NULL: for worker ids, times and durations that are left out. */
@@ -79,24 +83,24 @@ static inline double pgqrs__as_real(pgqrs__val v)
     return v.kind == PGQRS__KIND_REAL ? v.as.f : (double)pgqrs__as_int(v);
 }
 
-/* --- The store ------------------------------------------------------------------------------------- */
+/* --- The store -------------------------------------------------------------------------------- */
 
 typedef struct pgqrs__op      pgqrs__op;
 typedef struct pgqrs__service pgqrs__service;
 
 /* What a store knows about a queue beside its id: nothing that could become wrong. */
 typedef struct pgqrs__queue_state {
-    int64_t id;
-    int64_t hint[PGQRS__PRIORITIES]; /* claims start here: see storage.md, low-water hint */
-    int64_t floor_due_us;            /* by the real monotonic clock: claim from the floor again */
-    bool    came_short;              /* the last claim brought less than was asked */
-    uint64_t wakes;                  /* counts enqueues heard of; waiting claims compare it */
-    int64_t poll_due_us;             /* one of the claims that wait looks again then, for all */
-    int64_t waiter_until_us;         /* enqueues notify until then, by the real monotonic clock */
-    int64_t sweep_due_us;            /* retention looks again, by the real monotonic clock */
-    int64_t sweep_after;             /* where its walk goes on */
-    int64_t sweep_walk_us;           /* a walk to the end is due */
-    bool    sweep_walks;             /* this walk goes to the end */
+    int64_t  id;
+    int64_t  hint[PGQRS__PRIORITIES]; /* claims start here: see storage.md, low-water hint */
+    int64_t  floor_due_us;            /* by the real monotonic clock: claim from the floor again */
+    bool     came_short;              /* the last claim brought less than was asked */
+    uint64_t wakes;                   /* counts enqueues heard of; waiting claims compare it */
+    int64_t  poll_due_us;             /* one of the claims that wait looks again then, for all */
+    int64_t  waiter_until_us;         /* enqueues notify until then, by the real monotonic clock */
+    int64_t  sweep_due_us;            /* retention looks again, by the real monotonic clock */
+    int64_t  sweep_after;             /* where its walk goes on */
+    int64_t  sweep_walk_us;           /* a walk to the end is due */
+    bool     sweep_walks;             /* this walk goes to the end */
 } pgqrs__queue_state;
 
 typedef struct pgqrs__idle_conn {
@@ -107,8 +111,8 @@ typedef struct pgqrs__idle_conn {
 struct pgqrs_store {
     const pgqrs__backend *backend;
     pgqrs__db            *db;
-    pid_t                 pid; /* of the process that opened it */
-    pgqrs_store_options   options; /* every field set; schema and listen_dsn are NULL here */
+    pid_t                 pid;       /* of the process that opened it */
+    pgqrs_store_options   options;   /* every field set; schema and listen_dsn are NULL here */
     bool                  own_clock; /* the options brought a clock */
 
     pgqrs__mutex lock; /* guards everything below */
@@ -119,12 +123,12 @@ struct pgqrs_store {
     int               conn_count; /* open or being opened */
 
     /* Operations waiting for a group, in order of arrival. */
-    pgqrs__op  *pending_first;
-    pgqrs__op  *pending_last;
-    int         groups_in_flight;
-    pgqrs__map  busy;   /* message id -> what is in flight on it (group.c) */
-    pgqrs__map  tokens; /* steps by name and idempotency keys in flight */
-    uint64_t    token_seed;
+    pgqrs__op *pending_first;
+    pgqrs__op *pending_last;
+    int        groups_in_flight;
+    pgqrs__map busy;   /* message id -> what is in flight on it (group.c) */
+    pgqrs__map tokens; /* steps by name and idempotency keys in flight */
+    uint64_t   token_seed;
 
     pgqrs__smap queue_ids; /* name -> id * 2 + workflow */
     pgqrs__map  queues;    /* id -> pgqrs__queue_state, owned */
@@ -137,10 +141,12 @@ struct pgqrs_store {
     atomic_int_fast64_t operations;
 };
 
-/* The first line of every public function: refuses NULL and a store from before fork(). Sets *error. */
+/* The first line of every public function: refuses NULL and a store from before fork(). Sets
+ * *error. */
 pgqrs_status pgqrs__enter(pgqrs_store *store, pgqrs_error *error);
 
-/* A nullable `now` argument: what the call says, else the store's own clock, else NULL (the database's). */
+/* A nullable `now` argument: what the call says, else the store's own clock, else NULL (the
+ * database's). */
 pgqrs__val pgqrs__now(const pgqrs_store *store, int64_t now_us);
 /* The monotonic clock that judges leases. */
 int64_t pgqrs__lease_clock(const pgqrs_store *store);
@@ -150,16 +156,17 @@ int64_t pgqrs__deadline(const pgqrs_store *store);
 PGQRS__PRINTF(3, 4)
 void pgqrs__log(const pgqrs_store *store, pgqrs_log_level level, const char *format, ...);
 
-/* --- Connections (connections.c) ------------------------------------------------------------------- */
+/* --- Connections (connections.c) -------------------------------------------------------------- */
 
-/* Take a connection of the pool, opening one if need be; waits until the deadline for a free one. */
+/* Take a connection of the pool, opening one if need be; waits until the deadline for a free
+ * one. */
 pgqrs_status pgqrs__conn_take(pgqrs_store *store, int64_t deadline_us, pgqrs__conn **out_conn,
                               pgqrs_error *error);
 /* Give it back; one that is no longer usable is closed. */
 void pgqrs__conn_give(pgqrs_store *store, pgqrs__conn *conn);
 
-/* Run statements on a connection of their own, at once: reads and administration. What was rolled back,
- * or never sent, for a passing reason is sent once more. */
+/* Run statements on a connection of their own, at once: reads and administration. What was rolled
+ * back, or never sent, for a passing reason is sent once more. */
 pgqrs_status pgqrs__run(pgqrs_store *store, pgqrs__mode mode, pgqrs__call *calls, size_t ncalls,
                         pgqrs_error *error);
 
@@ -168,15 +175,15 @@ pgqrs_status pgqrs__run_one(pgqrs_store *store, pgqrs__mode mode, pgqrs__stmt st
                             const pgqrs__val *scalars, pgqrs__row_fn on_row, void *user,
                             pgqrs_error *error);
 
-/* Row functions for the commonest answers: call->user is an int64_t that gets column 0 of the first row
- * (untouched without a row), or the sum of column 0. */
+/* Row functions for the commonest answers: call->user is an int64_t that gets column 0 of the first
+ * row (untouched without a row), or the sum of column 0. */
 pgqrs_status pgqrs__row_int(pgqrs__call *call, const pgqrs__val *cols);
 pgqrs_status pgqrs__row_sum(pgqrs__call *call, const pgqrs__val *cols);
 
-/* --- Collections that are handed out (rows.c) ------------------------------------------------------- */
+/* --- Collections that are handed out (rows.c) ------------------------------------------------- */
 
-/* A growing array of plain structs, and the text they point to. The public pgqrs_queues, pgqrs_records …
- * are this. */
+/* A growing array of plain structs, and the text they point to. The public pgqrs_queues,
+ * pgqrs_records … are this. */
 typedef struct pgqrs__rows {
     pgqrs__arena arena;
     char        *items;
@@ -196,18 +203,21 @@ void        pgqrs__rows_free(pgqrs__rows *rows);
 /* A column's text, copied: *out is NULL for a NULL column. False when out of memory. */
 bool pgqrs__rows_text(pgqrs__rows *rows, pgqrs__val v, const char **out);
 
-/* --- Reading arguments (arguments.c) ---------------------------------------------------------------- */
+/* --- Reading arguments (arguments.c) ---------------------------------------------------------- */
 
 /* Copy the caller's options over defaults: NULL options are all zero. Refuses a struct that was not
  * initialised, or a longer one that sets fields which this library does not know. */
 pgqrs_status pgqrs__options_read(void *into, size_t size, size_t first_size, const void *given,
                                  const char *what, pgqrs_error *error);
-#define PGQRS__OPTIONS_READ(into, given, noun, error)                                              \
-    pgqrs__options_read((into), sizeof(*(into)), sizeof(*(into)), (given), "pgqrs_" noun "_options", (error))
+#define PGQRS__OPTIONS_READ(into, given, noun, error)                      \
+    pgqrs__options_read((into), sizeof(*(into)), sizeof(*(into)), (given), \
+                        "pgqrs_" noun "_options", (error))
 
 /* 1–255 bytes of UTF-8 without control characters; @p what is "queue", "workflow", "step" … */
-pgqrs_status pgqrs__check_name(const char *name, const char *what, pgqrs_object object, pgqrs_error *error);
-/* JSON text within the store's limits. @p what is "payload", "output" … @p out_bytes may be NULL. */
+pgqrs_status pgqrs__check_name(const char *name, const char *what, pgqrs_object object,
+                               pgqrs_error *error);
+/* JSON text within the store's limits. @p what is "payload", "output" … @p out_bytes may be
+ * NULL. */
 pgqrs_status pgqrs__check_json(const pgqrs_store *store, const char *json, const char *what,
                                size_t *out_bytes, pgqrs_error *error);
 /* low ≤ value ≤ high, else PGQRS_EINVAL naming @p what and the range. */
@@ -221,22 +231,23 @@ pgqrs_status pgqrs__check_pointer(const void *pointer, const char *what, pgqrs_e
 /* {"code":…,"message":…} in @p arena; code NULL: "ERROR". NULL when out of memory. */
 const char *pgqrs__error_json(pgqrs__arena *arena, const char *code, const char *text);
 
-/* --- Queue names (queue.c) -------------------------------------------------------------------------- */
+/* --- Queue names (queue.c) -------------------------------------------------------------------- */
 
 typedef struct pgqrs__queue_ref {
     int64_t id;
     bool    workflow;
 } pgqrs__queue_ref;
 
-/* The id of a queue by name, from the cache or the database. PGQRS_ENOTFOUND. The name was checked. */
+/* The id of a queue by name, from the cache or the database. PGQRS_ENOTFOUND. The name was
+ * checked. */
 pgqrs_status pgqrs__queue_ref_get(pgqrs_store *store, const char *name, pgqrs_object object,
                                   pgqrs__queue_ref *out, pgqrs_error *error);
 /* Forget the cached id of a name, so that the database is asked again. */
 void pgqrs__queue_ref_forget(pgqrs_store *store, const char *name);
 /* Remember it. */
 void pgqrs__queue_ref_put(pgqrs_store *store, const char *name, pgqrs__queue_ref ref);
-/* The state of a queue, made when first asked for; NULL when out of memory. Under store->lock. It lives
- * as long as the store. */
+/* The state of a queue, made when first asked for; NULL when out of memory. Under store->lock. It
+ * lives as long as the store. */
 pgqrs__queue_state *pgqrs__queue_state_get(pgqrs_store *store, int64_t queue_id);
 /* The error for a name that does not exist. */
 pgqrs_status pgqrs__queue_missing(const char *name, pgqrs_object object, pgqrs_error *error);
@@ -245,7 +256,7 @@ pgqrs_status pgqrs__queue_make(pgqrs_store *store, const char *name, bool workfl
                                const pgqrs_queue_options *options, bool *out_created,
                                pgqrs__queue_ref *out_ref, pgqrs_error *error);
 
-/* --- Operations and groups (operation.c, group.c) ---------------------------------------------------- */
+/* --- Operations and groups (operation.c, group.c) --------------------------------------------- */
 
 typedef enum pgqrs__op_kind {
     /* on leased rows: argument rows begin with queue, message, lease */
@@ -265,46 +276,48 @@ typedef enum pgqrs__op_kind {
 #define PGQRS__OP_CALLS 4
 
 /* What the database said about one argument row. */
-#define PGQRS__ANSWER_YES       1u /* there was a row for it */
-#define PGQRS__ANSWER_CANCELLED 2u
-#define PGQRS__ANSWER_AGAIN     4u /* ask once more, behind a hold */
-#define PGQRS__ANSWER_RECORDED  8u /* step: this result is the one that stands */
-#define PGQRS__ANSWER_EXISTED   16u /* keyed enqueue: the message was there before */
-#define PGQRS__ANSWER_FATE_SHIFT 8 /* release: the fate, above the flags */
+#define PGQRS__ANSWER_YES        1u /* there was a row for it */
+#define PGQRS__ANSWER_CANCELLED  2u
+#define PGQRS__ANSWER_AGAIN      4u  /* ask once more, behind a hold */
+#define PGQRS__ANSWER_RECORDED   8u  /* step: this result is the one that stands */
+#define PGQRS__ANSWER_EXISTED    16u /* keyed enqueue: the message was there before */
+#define PGQRS__ANSWER_FATE_SHIFT 8   /* release: the fate, above the flags */
 
 typedef struct pgqrs__op_call {
     int               stmt;
     pgqrs__val       *rows; /* nrows × shape->narrays, in the operation's arena */
     size_t            nrows;
     const pgqrs__val *scalars;
-    /* A row of the answer; n is the argument row, from 0 (0 for statements without arrays). NULL: not wanted. */
+    /* A row of the answer; n is the argument row, from 0 (0 for statements without arrays). NULL:
+     * not wanted. */
     pgqrs_status (*on_row)(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols);
 } pgqrs__op_call;
 
-/* One operation: what to run, and its result. Made on the heap, since it outlives a caller that stops
- * waiting. Everything it points to is in its arena. */
+/* One operation: what to run, and its result. Made on the heap, since it outlives a caller that
+ * stops waiting. Everything it points to is in its arena. */
 struct pgqrs__op {
-    pgqrs__op_kind  kind;
-    pgqrs__op_call  calls[PGQRS__OP_CALLS];
-    size_t          ncalls;
-    pgqrs__arena    arena;
-    size_t          bytes; /* of its arguments, about */
-    pgqrs__val      now;   /* operations that fold have the same */
-    bool            hold;  /* send a hold before it, even when it is alone */
-    bool            lost;  /* an answer was lost, and it was sent again: "no" may mean "done before" */
+    pgqrs__op_kind kind;
+    pgqrs__op_call calls[PGQRS__OP_CALLS];
+    size_t         ncalls;
+    pgqrs__arena   arena;
+    size_t         bytes; /* of its arguments, about */
+    pgqrs__val     now;   /* operations that fold have the same */
+    bool           hold;  /* send a hold before it, even when it is alone */
+    /* an answer was lost, and it was sent again: "no" may mean "done before" */
+    bool lost;
 
     /* the result; cleared by the group before each time it is sent */
-    uint32_t *answers; /* for each argument row of calls[0] */
-    int64_t  *ids;     /* enqueue: for each argument row */
-    void     *result;  /* CLAIM: a pgqrs_messages */
-    void (*clear)(pgqrs__op *op);        /* more to clear; may be NULL */
-    void (*free_result)(pgqrs__op *op);  /* more to free; may be NULL */
+    uint32_t *answers;                  /* for each argument row of calls[0] */
+    int64_t  *ids;                      /* enqueue: for each argument row */
+    void     *result;                   /* CLAIM: a pgqrs_messages */
+    void (*clear)(pgqrs__op *op);       /* more to clear; may be NULL */
+    void (*free_result)(pgqrs__op *op); /* more to free; may be NULL */
 
     /* the group's */
-    pgqrs__op   *next;
-    pgqrs__cond  done;
-    size_t       order; /* of arrival in its group */
-    int64_t      deadline_us;
+    pgqrs__op  *next;
+    pgqrs__cond done;
+    size_t      order; /* of arrival in its group */
+    int64_t     deadline_us;
     enum { PGQRS__OP_NEW, PGQRS__OP_PENDING, PGQRS__OP_SENT, PGQRS__OP_DONE } stage;
     bool         abandoned; /* its caller has left: the group frees it */
     pgqrs_status status;
@@ -320,22 +333,25 @@ static inline bool pgqrs__op_held(const pgqrs__op *op)
 /* A new operation of @p kind; NULL when out of memory. */
 pgqrs__op *pgqrs__op_new(pgqrs__op_kind kind);
 void       pgqrs__op_free(pgqrs__op *op);
-/* Rows for calls[0]: nrows × the statement's array arguments, and the answers. NULL when out of memory. */
+/* Rows for calls[0]: nrows × the statement's array arguments, and the answers. NULL when out of
+ * memory. */
 pgqrs__val *pgqrs__op_rows(pgqrs__op *op, int stmt, size_t nrows);
 /* A further statement with scalar arguments, which are copied. False when out of memory. */
 bool pgqrs__op_scalars(pgqrs__op *op, size_t call, int stmt, const pgqrs__val *scalars);
 
-/* Send an operation in a group and wait for its result. Returns its status: PGQRS_OK when the database
- * committed it; what each row was answered is in op->answers. Lost answers are resolved under the natural
- * key where there is one, else PGQRS_MAYBE_APPLIED is flagged. When it returns PGQRS_ETIMEDOUT the
- * operation may live on: *op is set to NULL whenever it is no longer the caller's. */
+/* Send an operation in a group and wait for its result. Returns its status: PGQRS_OK when the
+ * database committed it; what each row was answered is in op->answers. Lost answers are resolved
+ * under the natural key where there is one, else PGQRS_MAYBE_APPLIED is flagged. When it returns
+ * PGQRS_ETIMEDOUT the operation may live on: *op is set to NULL whenever it is no longer the
+ * caller's. */
 pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **op, pgqrs_error *error);
 
 /* Put an operation into a group, once, and wait for it; what pgqrs__perform() is made of. (group.c)
  * *out_left: the deadline passed with the operation on its way; it is the group's now. */
-pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left, pgqrs_error *error);
+pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
+                                 pgqrs_error *error);
 
-/* --- Messages (claim.c, settle.c) --------------------------------------------------------------------- */
+/* --- Messages (claim.c, settle.c) ------------------------------------------------------------- */
 
 typedef struct pgqrs__claimed_step {
     size_t            message; /* index of the run it belongs to */
@@ -348,7 +364,7 @@ typedef struct pgqrs__claimed_step {
 } pgqrs__claimed_step;
 
 struct pgqrs_messages {
-    pgqrs__rows         *rows; /* of pgqrs_message */
+    pgqrs__rows         *rows;  /* of pgqrs_message */
     pgqrs__claimed_step *steps; /* in order of messages */
     size_t               step_count;
     size_t               step_cap;
@@ -360,7 +376,8 @@ struct pgqrs_messages {
 /* As pgqrs_claim(), which also ends its wait, empty, when *stop is set and `woken` was broadcast.
  * @p stop may be NULL. The options were checked. */
 pgqrs_status pgqrs__claim(pgqrs_store *store, const char *queue, const pgqrs_claim_options *options,
-                          const atomic_bool *stop, pgqrs_messages **out_messages, pgqrs_error *error);
+                          const atomic_bool *stop, pgqrs_messages **out_messages,
+                          pgqrs_error *error);
 
 pgqrs_messages *pgqrs__messages_new(void);
 /* Forget what was taken, to be sent again. */
@@ -372,21 +389,27 @@ pgqrs_status pgqrs__messages_take(pgqrs_messages *messages, const pgqrs__val *co
 typedef struct pgqrs__parking {
     bool        counted;
     bool        backoff;
-    int64_t     delay_us;  /* -1 = none */
-    int64_t     at_us;     /* 0 = none */
+    int64_t     delay_us; /* -1 = none */
+    int64_t     at_us;    /* 0 = none */
     int         reason;
     const char *note;
     const char *error; /* JSON, for the dead letter */
 } pgqrs__parking;
 
 /* The fates of a released message. */
-enum { PGQRS__FATE_READY = 0, PGQRS__FATE_SCHEDULED = 1, PGQRS__FATE_CANCELLED = 3, PGQRS__FATE_DEAD = 4 };
+enum {
+    PGQRS__FATE_READY     = 0,
+    PGQRS__FATE_SCHEDULED = 1,
+    PGQRS__FATE_CANCELLED = 3,
+    PGQRS__FATE_DEAD      = 4
+};
 
 pgqrs_status pgqrs__finish(pgqrs_store *store, const pgqrs_message *message, int archive_state,
                            const char *output, const char *error_json, int64_t now_us,
                            bool *out_cancelled, pgqrs_error *error);
-pgqrs_status pgqrs__park(pgqrs_store *store, const pgqrs_message *message, const pgqrs__parking *parking,
-                         int64_t now_us, int *out_fate, pgqrs_error *error);
+pgqrs_status pgqrs__park(pgqrs_store *store, const pgqrs_message *message,
+                         const pgqrs__parking *parking, int64_t now_us, int *out_fate,
+                         pgqrs_error *error);
 /* Whether it is still held, and whether a cancel was asked. Changes nothing. */
 pgqrs_status pgqrs__hold_ask(pgqrs_store *store, const pgqrs_message *message, bool *out_cancelled,
                              pgqrs_error *error);
@@ -394,33 +417,51 @@ pgqrs_status pgqrs__hold_ask(pgqrs_store *store, const pgqrs_message *message, b
 pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_claim_options *options,
                                 pgqrs_messages **out_messages, pgqrs_error *error);
 
-/* Renew leases, each for lengths_us[i] from now: answers[i] is made of PGQRS__ANSWER_YES and _CANCELLED. */
+/* Renew leases, each for lengths_us[i] from now: answers[i] is made of PGQRS__ANSWER_YES and
+ * _CANCELLED. */
 pgqrs_status pgqrs__extend_each(pgqrs_store *store, const pgqrs_message *const *messages,
                                 const int64_t *lengths_us, size_t count, uint32_t *answers,
                                 pgqrs_error *error);
 
 /* archive states, as stored */
-enum { PGQRS__ARCHIVE_DONE = 0, PGQRS__ARCHIVE_SUCCESS = 1, PGQRS__ARCHIVE_ERROR = 2,
-       PGQRS__ARCHIVE_CANCELLED = 3, PGQRS__ARCHIVE_DEAD = 4 };
+enum {
+    PGQRS__ARCHIVE_DONE      = 0,
+    PGQRS__ARCHIVE_SUCCESS   = 1,
+    PGQRS__ARCHIVE_ERROR     = 2,
+    PGQRS__ARCHIVE_CANCELLED = 3,
+    PGQRS__ARCHIVE_DEAD      = 4
+};
 /* why a message is scheduled, as stored */
-enum { PGQRS__REASON_DELAY = 0, PGQRS__REASON_RETRY = 1, PGQRS__REASON_SLEEP = 2, PGQRS__REASON_PAUSE = 3,
-       PGQRS__REASON_EVENT = 4 };
+enum {
+    PGQRS__REASON_DELAY = 0,
+    PGQRS__REASON_RETRY = 1,
+    PGQRS__REASON_SLEEP = 2,
+    PGQRS__REASON_PAUSE = 3,
+    PGQRS__REASON_EVENT = 4
+};
 
 /* The error of a message that is not held any more. */
 pgqrs_status pgqrs__lease_lost(int64_t message_id, pgqrs_error *error);
 
-/* --- The service thread: kept leases, waiting (service.c) ---------------------------------------------- */
+/* --- The service thread: kept leases, waiting (service.c) ------------------------------------- */
 
 /* Somebody enqueued into this queue (0: any): wake claims that wait. Takes the lock. */
 void pgqrs__wake(pgqrs_store *store, int64_t queue_id);
 /* Make sure that somebody listens for enqueues by other processes; failing is only slower. */
 void pgqrs__listen(pgqrs_store *store);
 /* A kept lease: what the keeper last heard of it. */
-typedef enum pgqrs__kept { PGQRS__KEPT_NONE, PGQRS__KEPT_HELD, PGQRS__KEPT_CANCELLED, PGQRS__KEPT_LOST } pgqrs__kept;
-/* How a lease that may be kept stands; *out_heard_us and *out_until_us by the lease clock (may be NULL). */
-pgqrs__kept pgqrs__lease_state(pgqrs_store *store, int64_t lease, int64_t message_id, int64_t *out_heard_us,
-                               int64_t *out_until_us);
-/* As pgqrs_lease_keep(), but renew for no longer than @p for_us from now; 0 = as long as it is kept. */
+typedef enum pgqrs__kept {
+    PGQRS__KEPT_NONE,
+    PGQRS__KEPT_HELD,
+    PGQRS__KEPT_CANCELLED,
+    PGQRS__KEPT_LOST
+} pgqrs__kept;
+/* How a lease that may be kept stands; *out_heard_us and *out_until_us by the lease clock (may be
+ * NULL). */
+pgqrs__kept pgqrs__lease_state(pgqrs_store *store, int64_t lease, int64_t message_id,
+                               int64_t *out_heard_us, int64_t *out_until_us);
+/* As pgqrs_lease_keep(), but renew for no longer than @p for_us from now; 0 = as long as it is
+ * kept. */
 pgqrs_status pgqrs__lease_keep(pgqrs_store *store, const pgqrs_message *message, int64_t lease_us,
                                int64_t for_us, pgqrs_error *error);
 /* The message left its lease by a call of ours: stop renewing. */

@@ -17,7 +17,8 @@ static pgqrs_status options_read(pgqrs_store *store, const pgqrs_enqueue_options
 
     if ((rc = PGQRS__OPTIONS_READ(options, given, "enqueue", error)) != PGQRS_OK
         || (rc = pgqrs__check_range(options->priority, PGQRS_PRIORITY_FIRST, PGQRS__PRIORITIES - 1,
-                                    "priority", error)) != PGQRS_OK
+                                    "priority", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_duration(options->delay_us, "delay_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_time(options->at_us, "at_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_time(options->now_us, "now_us", error)) != PGQRS_OK
@@ -25,7 +26,8 @@ static pgqrs_status options_read(pgqrs_store *store, const pgqrs_enqueue_options
         || (rc = pgqrs__check_duration(options->key_ttl_us, "key_ttl_us", error)) != PGQRS_OK)
         return rc;
     if (options->delay_us != 0 && options->at_us != 0)
-        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "delay_us and at_us are both set");
+        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
+                           "delay_us and at_us are both set");
     if (options->key != NULL
         && (rc = pgqrs__check_name(options->key, "idempotency key", PGQRS_OBJECT_MESSAGE, error))
                != PGQRS_OK)
@@ -36,7 +38,8 @@ static pgqrs_status options_read(pgqrs_store *store, const pgqrs_enqueue_options
         if ((rc = pgqrs__check_json(store, text, "headers", NULL, error)) != PGQRS_OK)
             return rc;
         if (text[strspn(text, " \t\r\n")] != '{')
-            return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "headers are not a JSON object");
+            return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
+                               "headers are not a JSON object");
     }
     if (options->priority == 0)
         options->priority = PGQRS__PRIORITY_DEFAULT;
@@ -55,7 +58,8 @@ static pgqrs_status enqueued_row(pgqrs__op *op, size_t call, size_t n, const pgq
     return PGQRS_OK;
 }
 
-/* The second statement of a keyed enqueue: the message that stands, for those which were not first. */
+/* The second statement of a keyed enqueue: the message that stands, for those which were not
+ * first. */
 static pgqrs_status found_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
@@ -118,8 +122,8 @@ static pgqrs__op *enqueue_op(pgqrs_store *store, const request *r, int64_t queue
         }
         fill_body(op, row, &r->options, r->payloads[i]);
     }
-    op->now = pgqrs__now(store, r->options.now_us);
-    const pgqrs__val scalars[] = {pgqrs__text(store->backend->channel(store->db)), op->now};
+    op->now                    = pgqrs__now(store, r->options.now_us);
+    const pgqrs__val scalars[] = { pgqrs__text(store->backend->channel(store->db)), op->now };
     if (!copy_texts(op, rows, r->count, width) || !pgqrs__op_scalars(op, 0, stmt, scalars))
         goto no_memory;
     op->calls[0].on_row = enqueued_row;
@@ -131,7 +135,8 @@ static pgqrs__op *enqueue_op(pgqrs_store *store, const request *r, int64_t queue
         key[0]       = rows[0];
         key[1]       = rows[1];
         op->calls[1] = (pgqrs__op_call){
-            .stmt = PGQRS__STMT_KEY_FIND, .rows = key, .nrows = 1, .on_row = found_row};
+            .stmt = PGQRS__STMT_KEY_FIND, .rows = key, .nrows = 1, .on_row = found_row
+        };
         op->ncalls = 2;
     }
     return op;
@@ -186,16 +191,18 @@ done:
 
 static pgqrs_status enqueue_one(pgqrs_store *store, const char *queue, pgqrs_object object,
                                 const char *what, const char *payload,
-                                const pgqrs_enqueue_options *given, int64_t *out_id, pgqrs_error *error)
+                                const pgqrs_enqueue_options *given, int64_t *out_id,
+                                pgqrs_error *error)
 {
-    request r = {.queue = queue, .object = object, .payloads = &payload, .count = 1};
+    request      r = { .queue = queue, .object = object, .payloads = &payload, .count = 1 };
     pgqrs_status rc;
 
     if (out_id != NULL)
         *out_id = 0;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_name(queue, object == PGQRS_OBJECT_QUEUE ? "queue" : "workflow", object,
-                                   error)) != PGQRS_OK
+        || (rc = pgqrs__check_name(queue, object == PGQRS_OBJECT_QUEUE ? "queue" : "workflow",
+                                   object, error))
+               != PGQRS_OK
         || (rc = pgqrs__check_json(store, payload, what, NULL, error)) != PGQRS_OK
         || (rc = options_read(store, given, &r.options, error)) != PGQRS_OK)
         return rc;
@@ -203,23 +210,28 @@ static pgqrs_status enqueue_one(pgqrs_store *store, const char *queue, pgqrs_obj
 }
 
 pgqrs_status pgqrs_enqueue(pgqrs_store *store, const char *queue, const char *payload,
-                           const pgqrs_enqueue_options *options, int64_t *out_id, pgqrs_error *error)
+                           const pgqrs_enqueue_options *options, int64_t *out_id,
+                           pgqrs_error *error)
 {
-    return enqueue_one(store, queue, PGQRS_OBJECT_QUEUE, "payload", payload, options, out_id, error);
+    return enqueue_one(store, queue, PGQRS_OBJECT_QUEUE, "payload", payload, options, out_id,
+                       error);
 }
 
 pgqrs_status pgqrs_trigger(pgqrs_store *store, const char *workflow, const char *input,
-                           const pgqrs_enqueue_options *options, int64_t *out_run_id, pgqrs_error *error)
+                           const pgqrs_enqueue_options *options, int64_t *out_run_id,
+                           pgqrs_error *error)
 {
     return enqueue_one(store, workflow, PGQRS_OBJECT_WORKFLOW, "input", input, options, out_run_id,
                        error);
 }
 
 pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const char *queue, const char *const *payloads,
-                                size_t count, const pgqrs_enqueue_options *options, int64_t *out_ids,
-                                pgqrs_error *error)
+                                size_t count, const pgqrs_enqueue_options *options,
+                                int64_t *out_ids, pgqrs_error *error)
 {
-    request r = {.queue = queue, .object = PGQRS_OBJECT_QUEUE, .payloads = payloads, .count = count};
+    request r = {
+        .queue = queue, .object = PGQRS_OBJECT_QUEUE, .payloads = payloads, .count = count
+    };
     size_t       total = 0;
     pgqrs_status rc;
 

@@ -1,13 +1,13 @@
-/* Group commit: operations of callers that write at once share a transaction, and fold into statements
- * with arrays (design.md, "The unit of work").
+/* Group commit: operations of callers that write at once share a transaction, and fold into
+ * statements with arrays (design.md, "The unit of work").
  *
- * The first caller to find a free turn becomes the leader: it gathers what waits, runs it, and hands
- * every operation its result. While groups are in flight the next one gathers. Whoever waits at the head
- * when a turn becomes free leads the next group. No timer, and no thread of our own.
+ * The first caller to find a free turn becomes the leader: it gathers what waits, runs it, and
+ * hands every operation its result. While groups are in flight the next one gathers. Whoever waits
+ * at the head when a turn becomes free leads the next group. No timer, and no thread of our own.
  *
- * One message is never in two groups at once, unless both only read or add beside each other (steps):
- * `busy` counts what is in flight on each message, and an operation that would clash waits.
- */
+ * One message is never in two groups at once, unless both only read or add beside each other
+ * (steps): `busy` counts what is in flight on each message, and an operation that would clash
+ * waits. */
 #include "core/core.h"
 #include "util/clock.h"
 
@@ -31,7 +31,7 @@ typedef struct group {
     pgqrs__arena arena;       /* for folding */
 } group;
 
-/* --- What may be in flight together ----------------------------------------------------------------- */
+/* --- What may be in flight together ----------------------------------------------------------- */
 
 static uint64_t token_of(const pgqrs_store *store, int64_t number, pgqrs__val text)
 {
@@ -79,14 +79,18 @@ static void busy_remove(pgqrs_store *store, uint64_t message, int64_t unit)
     if (busy == unit)
         pgqrs__map_remove(&store->busy, message);
     else
-        pgqrs__map_put_i64(&store->busy, message, busy - unit); /* the key is there: needs no memory */
+        /* the key is there: needs no memory */
+        pgqrs__map_put_i64(&store->busy, message, busy - unit);
 }
 
-/* The second array column that names a row beside its message: a step's name, an idempotency key. */
-static bool token_at(const pgqrs_store *store, const pgqrs__op *op, const pgqrs__val *row, uint64_t *token)
+/* The second array column that names a row beside its message: a step's name, an idempotency
+ * key. */
+static bool token_at(const pgqrs_store *store, const pgqrs__op *op, const pgqrs__val *row,
+                     uint64_t *token)
 {
     if (op->kind == PGQRS__OP_STEP)
-        *token = token_of(store, row[PGQRS__ARG_STEP_RECORD_MESSAGE].as.i, row[PGQRS__ARG_STEP_RECORD_NAME]);
+        *token = token_of(store, row[PGQRS__ARG_STEP_RECORD_MESSAGE].as.i,
+                          row[PGQRS__ARG_STEP_RECORD_NAME]);
     else if (op->kind == PGQRS__OP_ENQUEUE_KEYED)
         *token = token_of(store, row[PGQRS__ARG_MESSAGE_ENQUEUE_KEYED_QUEUE].as.i,
                           row[PGQRS__ARG_MESSAGE_ENQUEUE_KEYED_KEY]);
@@ -158,7 +162,7 @@ static touched touch(pgqrs_store *store, const pgqrs__op *op)
     return result;
 }
 
-/* --- Gathering -------------------------------------------------------------------------------------- */
+/* --- Gathering -------------------------------------------------------------------------------- */
 
 static void op_done(pgqrs__op *op)
 {
@@ -239,7 +243,7 @@ static void gather(pgqrs_store *store, group *g)
     }
 }
 
-/* --- Folding ---------------------------------------------------------------------------------------- */
+/* --- Folding ---------------------------------------------------------------------------------- */
 
 /* Which operation, and which of its rows, an argument row of a folded statement is. */
 typedef struct row_origin {
@@ -307,7 +311,8 @@ static int by_key(const void *a, const void *b)
     return order != 0 ? order : compare_i64(x[1].len, y[1].len);
 }
 
-/* The rows of `count` operations, numbered and in the order in which they are locked. NULL: no memory. */
+/* The rows of `count` operations, numbered and in the order in which they are locked. NULL: no
+ * memory. */
 static row_origin *fold_origins(group *g, pgqrs__op *const *ops, size_t count, size_t *out_nrows)
 {
     row_origin *origins;
@@ -321,7 +326,7 @@ static row_origin *fold_origins(group *g, pgqrs__op *const *ops, size_t count, s
         return NULL;
     for (size_t i = 0; i < count; i++)
         for (size_t row = 0; row < ops[i]->calls[0].nrows; row++)
-            origins[at++] = (row_origin){.op = ops[i], .row = row};
+            origins[at++] = (row_origin){ .op = ops[i], .row = row };
     if (pgqrs__op_held(ops[0]))
         qsort(origins, nrows, sizeof(*origins), by_message);
     else if (ops[0]->kind == PGQRS__OP_ENQUEUE_KEYED)
@@ -331,7 +336,8 @@ static row_origin *fold_origins(group *g, pgqrs__op *const *ops, size_t count, s
 }
 
 /* The first `width` values of each row, one after the other. */
-static pgqrs__part *fold_part(group *g, const row_origin *origins, size_t nrows, size_t call, size_t width)
+static pgqrs__part *fold_part(group *g, const row_origin *origins, size_t nrows, size_t call,
+                              size_t width)
 {
     pgqrs__part *part = pgqrs__arena_alloc(&g->arena, sizeof(*part));
     pgqrs__val  *rows = pgqrs__arena_alloc(&g->arena, nrows * width * sizeof(*rows));
@@ -340,13 +346,13 @@ static pgqrs__part *fold_part(group *g, const row_origin *origins, size_t nrows,
         return NULL;
     for (size_t i = 0; i < nrows; i++)
         memcpy(rows + i * width, origin_values(&origins[i], call), width * sizeof(*rows));
-    *part = (pgqrs__part){.rows = rows, .nrows = nrows};
+    *part = (pgqrs__part){ .rows = rows, .nrows = nrows };
     return part;
 }
 
 static bool rows_in_order(const pgqrs__op *op)
 {
-    row_origin a = {.op = (pgqrs__op *)op};
+    row_origin a = { .op = (pgqrs__op *)op };
     row_origin b = a;
 
     if (op->kind == PGQRS__OP_ENQUEUE || op->kind == PGQRS__OP_CLAIM)
@@ -361,7 +367,8 @@ static bool rows_in_order(const pgqrs__op *op)
 }
 
 /* Add the statements of `count` operations that fold into one. */
-static bool add_fold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call *calls, size_t *ncalls)
+static bool add_fold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call *calls,
+                     size_t *ncalls)
 {
     pgqrs__op  *first   = ops[0];
     row_origin *origins = NULL;
@@ -379,13 +386,13 @@ static bool add_fold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call 
 
         if (f == NULL)
             return false;
-        *f = (fold){.first = first, .origins = origins, .nrows = nrows, .call = c};
+        *f = (fold){ .first = first, .origins = origins, .nrows = nrows, .call = c };
         if (origins != NULL) {
             part = fold_part(g, origins, nrows, c, pgqrs__shapes[source->stmt].narrays);
         } else {
             part = pgqrs__arena_alloc(&g->arena, sizeof(*part));
             if (part != NULL)
-                *part = (pgqrs__part){.rows = source->rows, .nrows = source->nrows};
+                *part = (pgqrs__part){ .rows = source->rows, .nrows = source->nrows };
         }
         if (part == NULL)
             return false;
@@ -402,7 +409,8 @@ static bool add_fold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call 
 }
 
 /* All leased rows that the group is about, locked before the first statement that moves one. */
-static bool add_hold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call *calls, size_t *ncalls)
+static bool add_hold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call *calls,
+                     size_t *ncalls)
 {
     size_t       nrows;
     row_origin  *origins = fold_origins(g, ops, count, &nrows);
@@ -413,7 +421,8 @@ static bool add_hold(group *g, pgqrs__op *const *ops, size_t count, pgqrs__call 
     part = fold_part(g, origins, nrows, 0, pgqrs__shapes[PGQRS__STMT_LEASE_HOLD].narrays);
     if (part == NULL)
         return false;
-    calls[(*ncalls)++] = (pgqrs__call){.stmt = PGQRS__STMT_LEASE_HOLD, .parts = part, .nparts = 1};
+    calls[(*ncalls)++] =
+        (pgqrs__call){ .stmt = PGQRS__STMT_LEASE_HOLD, .parts = part, .nparts = 1 };
     return true;
 }
 
@@ -477,7 +486,7 @@ static pgqrs__call *fold_group(pgqrs_store *store, group *g, size_t *out_ncalls)
     return calls;
 }
 
-/* --- Running ---------------------------------------------------------------------------------------- */
+/* --- Running ---------------------------------------------------------------------------------- */
 
 static void clear_results(const group *g)
 {
@@ -558,7 +567,8 @@ static void run_group(pgqrs_store *store, group *g)
     }
 }
 
-/* Lead one group, if a turn is free and anything can go. Under the lock, which is left meanwhile. */
+/* Lead one group, if a turn is free and anything can go. Under the lock, which is left
+ * meanwhile. */
 static bool lead(pgqrs_store *store)
 {
     int   most = (store->backend->caps & PGQRS__CAP_WRITERS) != 0 ? GROUPS_IN_FLIGHT : 1;
@@ -581,9 +591,10 @@ static bool lead(pgqrs_store *store)
     pgqrs__mutex_lock(&store->lock);
     store->groups_in_flight--;
     for (size_t i = 0; i < g.count; i++) {
-        untouch(store, g.ops[i], pgqrs__op_held(g.ops[i]) || g.ops[i]->kind == PGQRS__OP_ENQUEUE_KEYED
-                                     ? g.ops[i]->calls[0].nrows
-                                     : 0);
+        untouch(store, g.ops[i],
+                pgqrs__op_held(g.ops[i]) || g.ops[i]->kind == PGQRS__OP_ENQUEUE_KEYED
+                    ? g.ops[i]->calls[0].nrows
+                    : 0);
         op_done(g.ops[i]);
     }
     if (store->pending_first != NULL)
@@ -591,7 +602,8 @@ static bool lead(pgqrs_store *store)
     return true;
 }
 
-pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left, pgqrs_error *error)
+pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
+                                 pgqrs_error *error)
 {
     pgqrs_status rc;
 

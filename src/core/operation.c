@@ -1,9 +1,8 @@
 /* Operations: making one, and performing it to its true result.
  *
- * A group answers what the database said. Here that becomes what the caller is told: rows that must be
- * asked again are, and an operation whose answer was lost is sent again where its natural key makes that
- * harmless (design.md, "Lost COMMIT answers").
- */
+ * A group answers what the database said. Here that becomes what the caller is told: rows that must
+ * be asked again are, and an operation whose answer was lost is sent again where its natural key
+ * makes that harmless (design.md, "Lost COMMIT answers"). */
 #include "core/core.h"
 #include "util/clock.h"
 
@@ -42,7 +41,8 @@ pgqrs__val *pgqrs__op_rows(pgqrs__op *op, int stmt, size_t nrows)
 
     call->stmt  = stmt;
     call->nrows = nrows;
-    call->rows  = pgqrs__arena_calloc(&op->arena, nrows * pgqrs__shapes[stmt].narrays, sizeof(*call->rows));
+    call->rows =
+        pgqrs__arena_calloc(&op->arena, nrows * pgqrs__shapes[stmt].narrays, sizeof(*call->rows));
     op->answers = pgqrs__arena_calloc(&op->arena, nrows, sizeof(*op->answers));
     if (call->rows == NULL || op->answers == NULL)
         return NULL;
@@ -52,8 +52,8 @@ pgqrs__val *pgqrs__op_rows(pgqrs__op *op, int stmt, size_t nrows)
 
 bool pgqrs__op_scalars(pgqrs__op *op, size_t call, int stmt, const pgqrs__val *scalars)
 {
-    size_t count = (size_t)(pgqrs__shapes[stmt].nargs - pgqrs__shapes[stmt].narrays);
-    pgqrs__val *copy = pgqrs__arena_alloc(&op->arena, count * sizeof(*copy));
+    size_t      count = (size_t)(pgqrs__shapes[stmt].nargs - pgqrs__shapes[stmt].narrays);
+    pgqrs__val *copy  = pgqrs__arena_alloc(&op->arena, count * sizeof(*copy));
 
     if (copy == NULL)
         return false;
@@ -68,7 +68,7 @@ bool pgqrs__op_scalars(pgqrs__op *op, size_t call, int stmt, const pgqrs__val *s
 
 /* Where the rows that are asked again came from, and what the others were answered. */
 typedef struct narrowed {
-    size_t   *origin; /* of each row that is left */
+    size_t   *origin;  /* of each row that is left */
     uint32_t *answers; /* of all */
     size_t    nrows;   /* of all */
 } narrowed;
@@ -146,7 +146,7 @@ static bool has_natural_key(const pgqrs__op *op)
 pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **at, pgqrs_error *error)
 {
     pgqrs__op   *op    = *at;
-    narrowed     all   = {0};
+    narrowed     all   = { 0 };
     int64_t      delay = RECONNECT_FIRST_US;
     pgqrs_error  own;
     pgqrs_status rc;
@@ -168,7 +168,8 @@ pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **at, pgqrs_error *err
                 return pgqrs__nomem(error);
             continue;
         }
-        if ((error->flags & PGQRS_MAYBE_APPLIED) != 0 && rc != PGQRS_ETIMEDOUT && has_natural_key(op))
+        if ((error->flags & PGQRS_MAYBE_APPLIED) != 0 && rc != PGQRS_ETIMEDOUT
+            && has_natural_key(op))
             op->lost = true;
         else if (!op->lost || rc != PGQRS_ECONN)
             return rc;

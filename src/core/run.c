@@ -8,7 +8,7 @@
 #define FRESH_US PGQRS_SECOND /* an answer about the lease is good for so long */
 #define AWAY_US  PGQRS_SECOND /* a run that met a database failure comes back after */
 
-/* --- Making and freeing -------------------------------------------------------------------------------- */
+/* --- Making and freeing ----------------------------------------------------------------------- */
 
 static pgqrs_run *run_new(pgqrs_store *store)
 {
@@ -90,12 +90,12 @@ static pgqrs_status take_claim(pgqrs_run *run, const pgqrs_messages *messages, s
         return PGQRS_ENOMEM;
     for (size_t i = 0; i < messages->step_count; i++) {
         const pgqrs__claimed_step *s = &messages->steps[i];
-        const pgqrs__recorded      r = {.name        = s->name,
-                                        .status      = s->status,
-                                        .retries     = s->retries,
-                                        .retry_at_us = s->retry_at_us,
-                                        .output      = s->output,
-                                        .error       = s->error};
+        const pgqrs__recorded      r = { .name        = s->name,
+                                         .status      = s->status,
+                                         .retries     = s->retries,
+                                         .retry_at_us = s->retry_at_us,
+                                         .output      = s->output,
+                                         .error       = s->error };
 
         if (s->message == index && !pgqrs__run_remember(run, &r))
             return PGQRS_ENOMEM;
@@ -116,8 +116,8 @@ pgqrs_status pgqrs_run_from(pgqrs_store *store, const pgqrs_messages *messages, 
         || (rc = pgqrs__check_pointer(messages, "messages", error)) != PGQRS_OK)
         return rc;
     if (index >= pgqrs_messages_count(messages))
-        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_RUN, "index is %zu of %zu messages", index,
-                           pgqrs_messages_count(messages));
+        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_RUN, "index is %zu of %zu messages",
+                           index, pgqrs_messages_count(messages));
     run = run_new(store);
     if (run == NULL)
         return pgqrs__nomem(error);
@@ -134,7 +134,8 @@ pgqrs_status pgqrs_run_from(pgqrs_store *store, const pgqrs_messages *messages, 
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id, pgqrs_run **out_run, pgqrs_error *error)
+pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id, pgqrs_run **out_run,
+                            pgqrs_error *error)
 {
     pgqrs_records      *records = NULL;
     pgqrs_step_records *steps   = NULL;
@@ -161,13 +162,13 @@ pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id, pgqrs_run **out_
         rc = pgqrs__nomem(error);
         goto done;
     }
-    run->message = (pgqrs_message){.id             = found->id,
-                                   .queue_id       = found->queue_id,
-                                   .attempt        = found->attempt,
-                                   .priority       = found->priority,
-                                   .enqueued_at_us = found->enqueued_at_us,
-                                   .producer       = found->producer,
-                                   .payload_bytes  = strlen(found->payload)};
+    run->message   = (pgqrs_message){ .id             = found->id,
+                                      .queue_id       = found->queue_id,
+                                      .attempt        = found->attempt,
+                                      .priority       = found->priority,
+                                      .enqueued_at_us = found->enqueued_at_us,
+                                      .producer       = found->producer,
+                                      .payload_bytes  = strlen(found->payload) };
     run->cancelled = found->cancelled;
     if (!copy_text(run, found->payload, &run->message.payload)
         || !copy_text(run, found->headers, &run->message.headers)) {
@@ -176,12 +177,12 @@ pgqrs_status pgqrs_run_open(pgqrs_store *store, int64_t run_id, pgqrs_run **out_
     }
     for (size_t i = 0; i < pgqrs_step_records_count(steps); i++) {
         const pgqrs_step_record *s = pgqrs_step_records_at(steps, i);
-        const pgqrs__recorded    r = {.name        = s->name,
-                                      .status      = s->status,
-                                      .retries     = s->retries,
-                                      .retry_at_us = s->retry_at_us,
-                                      .output      = s->output,
-                                      .error       = s->error};
+        const pgqrs__recorded    r = { .name        = s->name,
+                                       .status      = s->status,
+                                       .retries     = s->retries,
+                                       .retry_at_us = s->retry_at_us,
+                                       .output      = s->output,
+                                       .error       = s->error };
 
         if (!pgqrs__run_remember(run, &r)) {
             rc = pgqrs__nomem(error);
@@ -197,7 +198,7 @@ done:
     return rc;
 }
 
-/* --- Reading a handle ------------------------------------------------------------------------------------ */
+/* --- Reading a handle ------------------------------------------------------------------------- */
 
 int64_t pgqrs_run_id(const pgqrs_run *run)
 {
@@ -271,9 +272,9 @@ const char *pgqrs_run_copy(pgqrs_run *run, const char *text, size_t bytes)
 
 const char *pgqrs_run_printf(pgqrs_run *run, const char *format, ...)
 {
-    char       *text = NULL;
-    va_list     args;
-    int         bytes;
+    char   *text = NULL;
+    va_list args;
+    int     bytes;
 
     if (run == NULL || format == NULL)
         return NULL;
@@ -294,7 +295,10 @@ const char *pgqrs_run_printf(pgqrs_run *run, const char *format, ...)
     return text;
 }
 
-/* --- Holding ----------------------------------------------------------------------------------------------- */
+/* --- Holding
+ *
+ * -----------------------------------------------------------------------------------------------
+ */
 
 /* Refuses NULL and a store from before fork(); the error goes to the run. */
 static pgqrs_status enter(pgqrs_run *run)
@@ -331,8 +335,9 @@ static pgqrs_status explain(pgqrs_run *run, const pgqrs_error *claim_error)
         pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld is held by another",
                     (long long)run->message.id);
     else
-        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld is %s%s", (long long)run->message.id,
-                    status >= PGQRS_RUN_SUCCESS ? "terminal " : "", pgqrs_run_status_name(status));
+        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld is %s%s",
+                    (long long)run->message.id, status >= PGQRS_RUN_SUCCESS ? "terminal " : "",
+                    pgqrs_run_status_name(status));
     pgqrs_run_records_free(records);
     return pgqrs__run_failed(run, &error);
 }
@@ -340,7 +345,7 @@ static pgqrs_status explain(pgqrs_run *run, const pgqrs_error *claim_error)
 /* Lease the run by its id. */
 static pgqrs_status claim(pgqrs_run *run)
 {
-    const pgqrs_claim_options options  = {.lease_us = run->store->options.lease_us};
+    const pgqrs_claim_options options  = { .lease_us = run->store->options.lease_us };
     pgqrs_messages           *messages = NULL;
     pgqrs_error               error;
     pgqrs_status rc = pgqrs__claim_by_id(run->store, run->message.id, &options, &messages, &error);
@@ -400,7 +405,8 @@ pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
         return rc;
     heard_us = run->heard_us;
     until_us = run->message.held_until_us;
-    kept     = pgqrs__lease_state(run->store, run->message.lease, run->message.id, &heard_us, &until_us);
+    kept =
+        pgqrs__lease_state(run->store, run->message.lease, run->message.id, &heard_us, &until_us);
     if (kept == PGQRS__KEPT_LOST || now_us >= PGQRS__MAX(until_us, run->message.held_until_us))
         return fail(run, PGQRS_ELEASE, "is no longer held by this handle: its lease passed");
     if (kept == PGQRS__KEPT_CANCELLED)
@@ -443,10 +449,14 @@ pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
     return PGQRS_OK;
 }
 
-/* --- Ending ------------------------------------------------------------------------------------------------- */
+/* --- Ending
+ *
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* End the run: archive its message under its lease. */
-static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output, const char *error_json)
+static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
+                        const char *error_json)
 {
     bool         cancelled = false;
     pgqrs_error  error;
@@ -454,7 +464,8 @@ static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output, c
 
     if (rc != PGQRS_OK)
         return rc;
-    rc = pgqrs__finish(run->store, &run->message, archive_state, output, error_json, 0, &cancelled, &error);
+    rc = pgqrs__finish(run->store, &run->message, archive_state, output, error_json, 0, &cancelled,
+                       &error);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
     run->ended = true;
@@ -496,16 +507,16 @@ pgqrs_status pgqrs_run_fail(pgqrs_run *run, const char *code, const char *text)
     return end(run, PGQRS__ARCHIVE_ERROR, NULL, json);
 }
 
-pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64_t delay_us, int64_t at_us,
-                             bool counted)
+pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64_t delay_us,
+                             int64_t at_us, bool counted)
 {
     const char    *why     = pgqrs_run_error(run)->message;
-    pgqrs__parking parking = {.counted  = counted,
-                              .backoff  = counted && delay_us < 0 && at_us == 0,
-                              .delay_us = delay_us,
-                              .at_us    = at_us,
-                              .reason   = reason,
-                              .note     = note};
+    pgqrs__parking parking = { .counted  = counted,
+                               .backoff  = counted && delay_us < 0 && at_us == 0,
+                               .delay_us = delay_us,
+                               .at_us    = at_us,
+                               .reason   = reason,
+                               .note     = note };
     int            fate    = 0;
     pgqrs_error    error;
     pgqrs_status   rc = hold(run);
@@ -550,7 +561,7 @@ pgqrs_status pgqrs__run_sleep_until(pgqrs_run *run, int64_t at_us)
     return rc == PGQRS_OK ? fail(run, PGQRS_EPAUSED, "sleeps") : rc;
 }
 
-/* --- After the workflow function ------------------------------------------------------------------------------ */
+/* --- After the workflow function -------------------------------------------------------------- */
 
 /* A failure of the database or of this process, not of the workflow. */
 static bool is_outage(pgqrs_status status)
@@ -592,8 +603,9 @@ pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
     if (returned == PGQRS_ECANCELLED)
         return end(run, PGQRS__ARCHIVE_CANCELLED, NULL, NULL);
     if (returned == PGQRS_EEXHAUSTED)
-        return pgqrs_run_fail(run, "STEP_FAILED",
-                              pgqrs_run_printf(run, "%s: %s", run->error.message, run->error.detail));
+        return pgqrs_run_fail(
+            run, "STEP_FAILED",
+            pgqrs_run_printf(run, "%s: %s", run->error.message, run->error.detail));
     if (returned == PGQRS_ENOTREADY && run->wake_us != 0)
         return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, -1, run->wake_us, false);
     if (returned == PGQRS_EPAUSED || returned == PGQRS_ENOTREADY || is_outage(returned))

@@ -4,7 +4,8 @@
 
 #include "core/core.h"
 
-/* A recorded step that the handle knows: it came with the claim, or was recorded through the handle. */
+/* A recorded step that the handle knows: it came with the claim, or was recorded through the
+ * handle. */
 typedef struct pgqrs__recorded {
     const char       *name;
     pgqrs_step_status status;
@@ -20,7 +21,7 @@ struct pgqrs_run {
     pgqrs__mutex lock; /* guards everything below; never held while asking the database */
     pgqrs__arena arena;
 
-    pgqrs_message message; /* lease 0: not held */
+    pgqrs_message message;        /* lease 0: not held */
     int64_t       claim_lease_us; /* for a claim by id; 0 = the queue's */
 
     pgqrs__recorded *recorded;
@@ -29,31 +30,32 @@ struct pgqrs_run {
     pgqrs__smap      recorded_at; /* name -> index */
     pgqrs__smap      uses;        /* how often a name was begun in this execution */
 
-    int64_t heard_us;    /* by the lease clock: the last answer about the lease was sent for then */
-    int64_t sent_us;     /* by the lease clock, and … */
+    int64_t heard_us; /* by the lease clock: the last answer about the lease was sent for then */
+    int64_t sent_us;  /* by the lease clock, and … */
     int64_t sent_wall_us; /* … by the database's: the claim */
 
-    bool cancelled; /* a cancel was heard of */
-    bool lost;      /* the lease was */
-    bool parked;    /* given up by a pause or a sleep */
-    bool ended;
+    bool    cancelled; /* a cancel was heard of */
+    bool    lost;      /* the lease was */
+    bool    parked;    /* given up by a pause or a sleep */
+    bool    ended;
     int64_t wake_us; /* a step waits until then; 0 = none does */
 
     pgqrs_error error;
 };
 
-/* Whether work on the run may start: it is held, surely not expired, not cancelled, and the last answer
- * about it is fresh (design.md, "A step starts only if"). Claims a run that nobody holds. */
+/* Whether work on the run may start: it is held, surely not expired, not cancelled, and the last
+ * answer about it is fresh (design.md, "A step starts only if"). Claims a run that nobody holds. */
 pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run);
 /* Keep `error` as the run's and return its status. Without the lock. */
 pgqrs_status pgqrs__run_failed(pgqrs_run *run, const pgqrs_error *error);
 /* The database's wall clock, about: what it said at the claim, and how long that is ago. */
 int64_t pgqrs__run_wall_us(const pgqrs_run *run);
-/* Remember what is recorded under a name. Under the lock. False when out of memory. Texts are copied. */
+/* Remember what is recorded under a name. Under the lock. False when out of memory. Texts are
+ * copied. */
 bool pgqrs__run_remember(pgqrs_run *run, const pgqrs__recorded *step);
 /* Give the run up until @p at_us (0: now), its attempt uncounted. */
-pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64_t delay_us, int64_t at_us,
-                             bool counted);
+pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64_t delay_us,
+                             int64_t at_us, bool counted);
 /* Park it for a sleep until then. PGQRS_EPAUSED when parked. */
 pgqrs_status pgqrs__run_sleep_until(pgqrs_run *run, int64_t at_us);
 /* Do with the run what the status that its workflow function returned asks for. */

@@ -1,13 +1,15 @@
-/* The service thread: one per store, started the first time something needs it. It renews kept leases,
- * and listens for enqueues by other processes while somebody waits. */
+/* The service thread: one per store, started the first time something needs it. It renews kept
+ * leases, and listens for enqueues by other processes while somebody waits. */
 #include "core/core.h"
 #include "util/clock.h"
 
-#define LISTEN_US      (10 * PGQRS_SECOND) /* go on listening so long after the last one who waited */
-#define RETRY_US       PGQRS_SECOND        /* after a failure */
-#define OWN_CLOCK_US   (10 * PGQRS_MILLISECOND) /* how often a clock of the user's is looked at */
-#define RENEW_SHARE    3                   /* renew every third of the lease … */
-#define RENEW_EARLIER  6                   /* … together with what is due within a sixth of its own */
+/* go on listening so long after the last one who waited */
+#define LISTEN_US    (10 * PGQRS_SECOND)
+#define RETRY_US     PGQRS_SECOND             /* after a failure */
+#define OWN_CLOCK_US (10 * PGQRS_MILLISECOND) /* how often a clock of the user's is looked at */
+#define RENEW_SHARE  3                        /* renew every third of the lease … */
+/* … together with what is due within a sixth of its own */
+#define RENEW_EARLIER 6
 
 /* A lease that is kept. */
 typedef struct kept {
@@ -22,19 +24,19 @@ typedef struct kept {
 } kept;
 
 struct pgqrs__service {
-    pgqrs_store   *store;
-    pgqrs__thread  thread;
-    pgqrs__mutex   lock; /* guards what follows; never held while asking the database */
-    pgqrs__cond    changed;
-    bool           stop;
-    bool           listens; /* the listener has begun to */
-    pgqrs__map     kept; /* message id -> kept, owned */
-    atomic_size_t  kept_count;
-    int64_t        listen_until_us; /* real monotonic clock; 0: not asked for */
-    pgqrs__conn   *listener;        /* replaced under the lock */
+    pgqrs_store  *store;
+    pgqrs__thread thread;
+    pgqrs__mutex  lock; /* guards what follows; never held while asking the database */
+    pgqrs__cond   changed;
+    bool          stop;
+    bool          listens; /* the listener has begun to */
+    pgqrs__map    kept;    /* message id -> kept, owned */
+    atomic_size_t kept_count;
+    int64_t       listen_until_us; /* real monotonic clock; 0: not asked for */
+    pgqrs__conn  *listener;        /* replaced under the lock */
 };
 
-/* --- Renewing ---------------------------------------------------------------------------------------------- */
+/* --- Renewing --------------------------------------------------------------------------------- */
 
 /* A round of renewals: what is asked, copied, since a lease may be dropped meanwhile. */
 typedef struct renewal {
@@ -51,7 +53,7 @@ static void renewal_free(renewal *r)
     pgqrs__free(r->pointers);
     pgqrs__free(r->lengths_us);
     pgqrs__free(r->answers);
-    *r = (renewal){0};
+    *r = (renewal){ 0 };
 }
 
 static bool renews(const kept *k, int64_t now_us)
@@ -66,7 +68,7 @@ static bool renewal_collect(pgqrs__service *s, int64_t now_us, renewal *r)
     bool   due    = false;
     void  *value;
 
-    *r = (renewal){0};
+    *r = (renewal){ 0 };
     while (pgqrs__map_iterate(&s->kept, &cursor, NULL, &value)) {
         const kept *k = value;
 
@@ -137,7 +139,8 @@ static void renew(pgqrs__service *s)
     pgqrs__mutex_unlock(&s->lock);
     rc = pgqrs__extend_each(s->store, r.pointers, r.lengths_us, r.count, r.answers, &error);
     if (rc != PGQRS_OK)
-        pgqrs__log(s->store, PGQRS_LOG_WARNING, "could not renew %zu leases: %s", r.count, error.message);
+        pgqrs__log(s->store, PGQRS_LOG_WARNING, "could not renew %zu leases: %s", r.count,
+                   error.message);
     pgqrs__mutex_lock(&s->lock);
     renewal_note(s, &r, sent_us, rc);
     renewal_free(&r);
@@ -146,9 +149,9 @@ static void renew(pgqrs__service *s)
 /* When the thread must look again, by the real monotonic clock. Under the lock. */
 static int64_t next_look(const pgqrs__service *s)
 {
-    int64_t real  = pgqrs__mono_us();
-    int64_t lease = pgqrs__lease_clock(s->store);
-    int64_t next  = INT64_MAX;
+    int64_t real   = pgqrs__mono_us();
+    int64_t lease  = pgqrs__lease_clock(s->store);
+    int64_t next   = INT64_MAX;
     size_t  cursor = 0;
     void   *value;
 
@@ -163,7 +166,7 @@ static int64_t next_look(const pgqrs__service *s)
     return next;
 }
 
-/* --- Listening --------------------------------------------------------------------------------------------- */
+/* --- Listening -------------------------------------------------------------------------------- */
 
 static void on_queue(void *user, int64_t queue_id)
 {
@@ -185,8 +188,8 @@ static void listener_close(pgqrs__service *s)
     pgqrs__mutex_lock(&s->lock);
 }
 
-/* Wait for enqueues, until the deadline or until something changed here. Under the lock, which is left
- * meanwhile. */
+/* Wait for enqueues, until the deadline or until something changed here. Under the lock, which is
+ * left meanwhile. */
 static void listen_once(pgqrs__service *s, int64_t deadline_us)
 {
     const pgqrs__backend *backend = s->store->backend;
@@ -222,7 +225,7 @@ static void listen_once(pgqrs__service *s, int64_t deadline_us)
                                PGQRS__MIN(deadline_us, pgqrs__mono_us() + RETRY_US));
 }
 
-/* --- The thread -------------------------------------------------------------------------------------------- */
+/* --- The thread ------------------------------------------------------------------------------- */
 
 static void *service_main(void *arg)
 {
@@ -368,7 +371,7 @@ void pgqrs__wake(pgqrs_store *store, int64_t queue_id)
     pgqrs__mutex_unlock(&store->lock);
 }
 
-/* --- Kept leases ------------------------------------------------------------------------------------------- */
+/* --- Kept leases ------------------------------------------------------------------------------ */
 
 pgqrs_status pgqrs__lease_keep(pgqrs_store *store, const pgqrs_message *message, int64_t lease_us,
                                int64_t for_us, pgqrs_error *error)
@@ -393,9 +396,9 @@ pgqrs_status pgqrs__lease_keep(pgqrs_store *store, const pgqrs_message *message,
     k->message.lease    = message->lease;
     k->lease_us         = lease_us;
     k->until_us         = message->held_until_us;
-    k->heard_us         = message->held_until_us - (message->expires_at_us - message->claimed_at_us);
-    k->renew_us         = k->heard_us + lease_us / RENEW_SHARE;
-    k->stop_us          = for_us == 0 ? INT64_MAX : pgqrs__i64_add_sat(pgqrs__lease_clock(store), for_us);
+    k->heard_us = message->held_until_us - (message->expires_at_us - message->claimed_at_us);
+    k->renew_us = k->heard_us + lease_us / RENEW_SHARE;
+    k->stop_us  = for_us == 0 ? INT64_MAX : pgqrs__i64_add_sat(pgqrs__lease_clock(store), for_us);
 
     pgqrs__mutex_lock(&s->lock);
     old = pgqrs__map_get(&s->kept, (uint64_t)message->id);
@@ -418,7 +421,8 @@ pgqrs_status pgqrs_lease_keep(pgqrs_store *store, const pgqrs_message *message, 
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(message, "message", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error)) != PGQRS_OK)
+        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
+               != PGQRS_OK)
         return rc;
     return pgqrs__lease_keep(store, message, lease_us, 0, error);
 }
@@ -426,7 +430,7 @@ pgqrs_status pgqrs_lease_keep(pgqrs_store *store, const pgqrs_message *message, 
 /* Take a lease out of what is kept; how it stood. */
 static pgqrs__kept kept_remove(pgqrs_store *store, int64_t lease, int64_t message_id)
 {
-    pgqrs__service *s = service_get(store);
+    pgqrs__service *s     = service_get(store);
     pgqrs__kept     stood = PGQRS__KEPT_NONE;
     kept           *k;
 
@@ -435,7 +439,9 @@ static pgqrs__kept kept_remove(pgqrs_store *store, int64_t lease, int64_t messag
     pgqrs__mutex_lock(&s->lock);
     k = kept_find(s, lease, message_id);
     if (k != NULL) {
-        stood = k->lost ? PGQRS__KEPT_LOST : k->cancelled ? PGQRS__KEPT_CANCELLED : PGQRS__KEPT_HELD;
+        stood = k->lost        ? PGQRS__KEPT_LOST
+                : k->cancelled ? PGQRS__KEPT_CANCELLED
+                               : PGQRS__KEPT_HELD;
         pgqrs__map_remove(&s->kept, (uint64_t)message_id);
         pgqrs__free(k);
         atomic_store(&s->kept_count, s->kept.count);
@@ -444,7 +450,8 @@ static pgqrs__kept kept_remove(pgqrs_store *store, int64_t lease, int64_t messag
     return stood;
 }
 
-pgqrs_status pgqrs_lease_unkeep(pgqrs_store *store, const pgqrs_message *message, pgqrs_error *error)
+pgqrs_status pgqrs_lease_unkeep(pgqrs_store *store, const pgqrs_message *message,
+                                pgqrs_error *error)
 {
     pgqrs_status rc;
 
@@ -473,7 +480,9 @@ pgqrs__kept pgqrs__lease_state(pgqrs_store *store, int64_t lease, int64_t messag
     pgqrs__mutex_lock(&s->lock);
     k = kept_find(s, lease, message_id);
     if (k != NULL) {
-        stood = k->lost ? PGQRS__KEPT_LOST : k->cancelled ? PGQRS__KEPT_CANCELLED : PGQRS__KEPT_HELD;
+        stood = k->lost        ? PGQRS__KEPT_LOST
+                : k->cancelled ? PGQRS__KEPT_CANCELLED
+                               : PGQRS__KEPT_HELD;
         if (out_heard_us != NULL)
             *out_heard_us = k->heard_us;
         if (out_until_us != NULL)

@@ -6,59 +6,64 @@
 
 pgqrs_status pgqrs__lease_lost(int64_t message_id, pgqrs_error *error)
 {
-    pgqrs__fail(error, PGQRS_ELEASE, PGQRS_OBJECT_MESSAGE, "message %lld is no longer held under this lease",
-                (long long)message_id);
+    pgqrs__fail(error, PGQRS_ELEASE, PGQRS_OBJECT_MESSAGE,
+                "message %lld is no longer held under this lease", (long long)message_id);
     pgqrs__hint(error, "Its lease passed, or it was finished before. Nothing was changed.");
     return PGQRS_ELEASE;
 }
 
-/* --- Answers -------------------------------------------------------------------------------------------- */
+/* --- Answers ---------------------------------------------------------------------------------- */
 
 static pgqrs_status finish_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FINISH_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
-                     | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FINISH_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FINISH_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
+        | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FINISH_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
     return PGQRS_OK;
 }
 
 static pgqrs_status delete_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_DELETE_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_DELETE_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
     return PGQRS_OK;
 }
 
 static pgqrs_status release_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_RELEASE_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0)
-                     | (uint32_t)pgqrs__as_int(cols[PGQRS__COL_MESSAGE_RELEASE_FATE])
-                           << PGQRS__ANSWER_FATE_SHIFT;
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_MESSAGE_RELEASE_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0)
+        | (uint32_t)pgqrs__as_int(cols[PGQRS__COL_MESSAGE_RELEASE_FATE])
+              << PGQRS__ANSWER_FATE_SHIFT;
     return PGQRS_OK;
 }
 
 static pgqrs_status extend_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_LEASE_EXTEND_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
-                     | (pgqrs__as_int(cols[PGQRS__COL_LEASE_EXTEND_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_LEASE_EXTEND_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
+        | (pgqrs__as_int(cols[PGQRS__COL_LEASE_EXTEND_AGAIN]) ? PGQRS__ANSWER_AGAIN : 0);
     return PGQRS_OK;
 }
 
 static pgqrs_status hold_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_LEASE_HOLD_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0);
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_LEASE_HOLD_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0);
     return PGQRS_OK;
 }
 
-/* --- Making the operation --------------------------------------------------------------------------------- */
+/* --- Making the operation --------------------------------------------------------------------- */
 
 /* The messages of a call, in the order in which they are locked: which of the caller's each is. */
 typedef struct held {
@@ -100,7 +105,7 @@ static pgqrs_status held_sorted(const pgqrs_message *const *messages, size_t cou
     if (sorted == NULL)
         return pgqrs__nomem(error);
     for (size_t i = 0; i < count; i++)
-        sorted[i] = (held){.message = messages[i], .index = i};
+        sorted[i] = (held){ .message = messages[i], .index = i };
     qsort(sorted, count, sizeof(*sorted), by_message);
     for (size_t i = 1; i < count; i++) {
         if (by_message(&sorted[i - 1], &sorted[i]) == 0) {
@@ -115,19 +120,19 @@ static pgqrs_status held_sorted(const pgqrs_message *const *messages, size_t cou
 }
 
 static const struct {
-    int stmt;
+    int  stmt;
     bool has_now;
     pgqrs_status (*on_row)(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols);
 } kinds[] = {
-    [PGQRS__OP_FINISH]  = {PGQRS__STMT_MESSAGE_FINISH, true, finish_row},
-    [PGQRS__OP_DELETE]  = {PGQRS__STMT_MESSAGE_DELETE, false, delete_row},
-    [PGQRS__OP_RELEASE] = {PGQRS__STMT_MESSAGE_RELEASE, true, release_row},
-    [PGQRS__OP_EXTEND]  = {PGQRS__STMT_LEASE_EXTEND, true, extend_row},
-    [PGQRS__OP_HOLD]    = {PGQRS__STMT_LEASE_HOLD, false, hold_row},
+    [PGQRS__OP_FINISH]  = { PGQRS__STMT_MESSAGE_FINISH, true, finish_row },
+    [PGQRS__OP_DELETE]  = { PGQRS__STMT_MESSAGE_DELETE, false, delete_row },
+    [PGQRS__OP_RELEASE] = { PGQRS__STMT_MESSAGE_RELEASE, true, release_row },
+    [PGQRS__OP_EXTEND]  = { PGQRS__STMT_LEASE_EXTEND, true, extend_row },
+    [PGQRS__OP_HOLD]    = { PGQRS__STMT_LEASE_HOLD, false, hold_row },
 };
 
-/* An operation on held messages, whose rows name them; columns after the first three are the caller's to
- * fill: `tail` has them, the same for each. Texts in it are copied. */
+/* An operation on held messages, whose rows name them; columns after the first three are the
+ * caller's to fill: `tail` has them, the same for each. Texts in it are copied. */
 static pgqrs__op *held_op(pgqrs_store *store, pgqrs__op_kind kind, const held *sorted, size_t count,
                           const pgqrs__val *tail, int64_t now_us)
 {
@@ -159,10 +164,10 @@ static pgqrs__op *held_op(pgqrs_store *store, pgqrs__op_kind kind, const held *s
             memcpy(row + 3, own + 3, (width - 3) * sizeof(*row));
     }
     op->bytes += 64 * count;
-    op->now               = kinds[kind].has_now ? pgqrs__now(store, now_us) : pgqrs__null();
-    op->calls[0].on_row   = kinds[kind].on_row;
-    const bool notifies   = kind == PGQRS__OP_RELEASE;
-    const pgqrs__val two[] = {pgqrs__text(store->backend->channel(store->db)), op->now};
+    op->now                   = kinds[kind].has_now ? pgqrs__now(store, now_us) : pgqrs__null();
+    op->calls[0].on_row       = kinds[kind].on_row;
+    const bool       notifies = kind == PGQRS__OP_RELEASE;
+    const pgqrs__val two[]    = { pgqrs__text(store->backend->channel(store->db)), op->now };
     if (!pgqrs__op_scalars(op, 0, stmt, notifies ? two : two + 1))
         goto no_memory;
     return op;
@@ -171,7 +176,7 @@ no_memory:
     return NULL;
 }
 
-/* --- Answers that were lost -------------------------------------------------------------------------------- */
+/* --- Answers that were lost ------------------------------------------------------------------- */
 
 typedef struct ended_by {
     int64_t lease;
@@ -194,20 +199,21 @@ static pgqrs_status there_row(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_OK;
 }
 
-/* An operation was sent twice and the second time found nothing: was it us, the first time? The archive
- * row carries the lease that ended it; a message that is nowhere was deleted by its holder. */
+/* An operation was sent twice and the second time found nothing: was it us, the first time? The
+ * archive row carries the lease that ended it; a message that is nowhere was deleted by its
+ * holder. */
 static pgqrs_status resolve(pgqrs_store *store, pgqrs__op *op, const pgqrs_message *message,
                             uint32_t *answer, pgqrs_error *error)
 {
-    const pgqrs__val  asked[] = {pgqrs__int(message->queue_id), pgqrs__int(message->id)};
-    const pgqrs__part part    = {.rows = asked, .nrows = 1};
-    ended_by          ended   = {0};
+    const pgqrs__val  asked[] = { pgqrs__int(message->queue_id), pgqrs__int(message->id) };
+    const pgqrs__part part    = { .rows = asked, .nrows = 1 };
+    ended_by          ended   = { 0 };
     bool              there   = false;
-    pgqrs__call       find    = {.stmt   = PGQRS__STMT_ARCHIVE_FIND,
-                                 .parts  = &part,
-                                 .nparts = 1,
-                                 .on_row = ended_row,
-                                 .user   = &ended};
+    pgqrs__call       find    = { .stmt   = PGQRS__STMT_ARCHIVE_FIND,
+                                  .parts  = &part,
+                                  .nparts = 1,
+                                  .on_row = ended_row,
+                                  .user   = &ended };
     pgqrs_status      rc;
 
     if (op->kind == PGQRS__OP_FINISH) {
@@ -216,21 +222,22 @@ static pgqrs_status resolve(pgqrs_store *store, pgqrs__op *op, const pgqrs_messa
             *answer = PGQRS__ANSWER_YES
                       | (ended.state == PGQRS__ARCHIVE_CANCELLED ? PGQRS__ANSWER_CANCELLED : 0);
     } else {
-        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, asked + 1, there_row, &there,
-                            error);
+        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, asked + 1, there_row,
+                            &there, error);
         if (rc == PGQRS_OK && !there)
             *answer = PGQRS__ANSWER_YES;
     }
     return rc;
 }
 
-/* --- Performing ---------------------------------------------------------------------------------------------- */
+/* --- Performing ------------------------------------------------------------------------------- */
 
-/* Perform on many; answers[i] is the answer for messages[i]. lengths_us, for EXTEND alone, stands for the
- * last column of each; NULL: the tail has it. */
-static pgqrs_status settle(pgqrs_store *store, pgqrs__op_kind kind, const pgqrs_message *const *messages,
-                           size_t count, const pgqrs__val *tail, const int64_t *lengths_us,
-                           int64_t now_us, uint32_t *answers, pgqrs_error *error)
+/* Perform on many; answers[i] is the answer for messages[i]. lengths_us, for EXTEND alone, stands
+ * for the last column of each; NULL: the tail has it. */
+static pgqrs_status settle(pgqrs_store *store, pgqrs__op_kind kind,
+                           const pgqrs_message *const *messages, size_t count,
+                           const pgqrs__val *tail, const int64_t *lengths_us, int64_t now_us,
+                           uint32_t *answers, pgqrs_error *error)
 {
     held        *sorted = NULL;
     pgqrs__op   *op     = NULL;
@@ -245,7 +252,8 @@ static pgqrs_status settle(pgqrs_store *store, pgqrs__op_kind kind, const pgqrs_
         goto done;
     }
     for (size_t i = 0; lengths_us != NULL && i < count; i++)
-        op->calls[0].rows[i * pgqrs__shapes[op->calls[0].stmt].narrays + PGQRS__ARG_LEASE_EXTEND_LEASE_US] =
+        op->calls[0]
+            .rows[i * pgqrs__shapes[op->calls[0].stmt].narrays + PGQRS__ARG_LEASE_EXTEND_LEASE_US] =
             pgqrs__int_or_null(lengths_us[sorted[i].index]);
     rc = pgqrs__perform(store, &op, error);
     if (rc != PGQRS_OK)
@@ -269,9 +277,9 @@ done:
 }
 
 /* Perform on one: PGQRS_ELEASE when it is not held. */
-static pgqrs_status settle_one(pgqrs_store *store, pgqrs__op_kind kind, const pgqrs_message *message,
-                               const pgqrs__val *tail, int64_t now_us, uint32_t *out_answer,
-                               pgqrs_error *error)
+static pgqrs_status settle_one(pgqrs_store *store, pgqrs__op_kind kind,
+                               const pgqrs_message *message, const pgqrs__val *tail, int64_t now_us,
+                               uint32_t *out_answer, pgqrs_error *error)
 {
     pgqrs_status rc;
 
@@ -308,7 +316,8 @@ static pgqrs_status settle_many(pgqrs_store *store, pgqrs__op_kind kind,
     return rc;
 }
 
-static void finish_tail(pgqrs__val *tail, int archive_state, const char *output, const char *error_json)
+static void finish_tail(pgqrs__val *tail, int archive_state, const char *output,
+                        const char *error_json)
 {
     tail[0] = pgqrs__int(archive_state);
     tail[1] = pgqrs__text(output);
@@ -341,8 +350,9 @@ pgqrs_status pgqrs__finish(pgqrs_store *store, const pgqrs_message *message, int
     return rc;
 }
 
-pgqrs_status pgqrs__park(pgqrs_store *store, const pgqrs_message *message, const pgqrs__parking *parking,
-                         int64_t now_us, int *out_fate, pgqrs_error *error)
+pgqrs_status pgqrs__park(pgqrs_store *store, const pgqrs_message *message,
+                         const pgqrs__parking *parking, int64_t now_us, int *out_fate,
+                         pgqrs_error *error)
 {
     pgqrs__val   tail[7];
     uint32_t     answer;
@@ -371,12 +381,12 @@ pgqrs_status pgqrs__extend_each(pgqrs_store *store, const pgqrs_message *const *
                                 const int64_t *lengths_us, size_t count, uint32_t *answers,
                                 pgqrs_error *error)
 {
-    const pgqrs__val tail[1] = {pgqrs__null()};
+    const pgqrs__val tail[1] = { pgqrs__null() };
 
     return settle(store, PGQRS__OP_EXTEND, messages, count, tail, lengths_us, 0, answers, error);
 }
 
-/* --- The public forms ------------------------------------------------------------------------------------------ */
+/* --- The public forms ------------------------------------------------------------------------- */
 
 pgqrs_status pgqrs_archive(pgqrs_store *store, const pgqrs_message *message, pgqrs_error *error)
 {
@@ -387,8 +397,8 @@ pgqrs_status pgqrs_archive(pgqrs_store *store, const pgqrs_message *message, pgq
     return pgqrs__finish(store, message, PGQRS__ARCHIVE_DONE, NULL, NULL, 0, NULL, error);
 }
 
-pgqrs_status pgqrs_archive_many(pgqrs_store *store, const pgqrs_message *const *messages, size_t count,
-                                pgqrs_status *out_statuses, pgqrs_error *error)
+pgqrs_status pgqrs_archive_many(pgqrs_store *store, const pgqrs_message *const *messages,
+                                size_t count, pgqrs_status *out_statuses, pgqrs_error *error)
 {
     pgqrs__val   tail[3];
     pgqrs_status rc = pgqrs__enter(store, error);
@@ -409,8 +419,8 @@ pgqrs_status pgqrs_delete(pgqrs_store *store, const pgqrs_message *message, pgqr
     return settle_one(store, PGQRS__OP_DELETE, message, NULL, 0, &answer, error);
 }
 
-pgqrs_status pgqrs_delete_many(pgqrs_store *store, const pgqrs_message *const *messages, size_t count,
-                               pgqrs_status *out_statuses, pgqrs_error *error)
+pgqrs_status pgqrs_delete_many(pgqrs_store *store, const pgqrs_message *const *messages,
+                               size_t count, pgqrs_status *out_statuses, pgqrs_error *error)
 {
     pgqrs_status rc = pgqrs__enter(store, error);
 
@@ -419,8 +429,9 @@ pgqrs_status pgqrs_delete_many(pgqrs_store *store, const pgqrs_message *const *m
     return settle_many(store, PGQRS__OP_DELETE, messages, count, NULL, 0, out_statuses, error);
 }
 
-static pgqrs_status release_options_read(const pgqrs_release_options *given, pgqrs__parking *parking,
-                                         int64_t *out_now_us, pgqrs_error *error)
+static pgqrs_status release_options_read(const pgqrs_release_options *given,
+                                         pgqrs__parking *parking, int64_t *out_now_us,
+                                         pgqrs_error *error)
 {
     pgqrs_release_options options;
     pgqrs_status          rc;
@@ -431,13 +442,14 @@ static pgqrs_status release_options_read(const pgqrs_release_options *given, pgq
         || (rc = pgqrs__check_time(options.now_us, "now_us", error)) != PGQRS_OK)
         return rc;
     if (options.delay_us != 0 && options.at_us != 0)
-        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "delay_us and at_us are both set");
+        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
+                           "delay_us and at_us are both set");
     *parking = (pgqrs__parking){
         .counted  = options.counted,
         .delay_us = options.delay_us != 0 ? options.delay_us : -1,
         .at_us    = options.at_us,
         .reason   = PGQRS__REASON_DELAY,
-        .error    = "{\"code\":\"ATTEMPTS_EXHAUSTED\",\"message\":\"given back on the last attempt\"}",
+        .error = "{\"code\":\"ATTEMPTS_EXHAUSTED\",\"message\":\"given back on the last attempt\"}",
     };
     *out_now_us = options.now_us;
     return PGQRS_OK;
@@ -456,9 +468,9 @@ pgqrs_status pgqrs_release(pgqrs_store *store, const pgqrs_message *message,
     return pgqrs__park(store, message, &parking, now_us, NULL, error);
 }
 
-pgqrs_status pgqrs_release_many(pgqrs_store *store, const pgqrs_message *const *messages, size_t count,
-                                const pgqrs_release_options *options, pgqrs_status *out_statuses,
-                                pgqrs_error *error)
+pgqrs_status pgqrs_release_many(pgqrs_store *store, const pgqrs_message *const *messages,
+                                size_t count, const pgqrs_release_options *options,
+                                pgqrs_status *out_statuses, pgqrs_error *error)
 {
     pgqrs__parking parking;
     pgqrs__val     tail[7];
@@ -480,16 +492,18 @@ pgqrs_status pgqrs_retry(pgqrs_store *store, const pgqrs_message *message, const
                          const char *text, pgqrs_error *error)
 {
     pgqrs__arena   arena;
-    pgqrs__parking parking = {.counted = true, .backoff = true, .delay_us = -1, .reason = PGQRS__REASON_RETRY};
-    pgqrs_status   rc      = pgqrs__enter(store, error);
+    pgqrs__parking parking = {
+        .counted = true, .backoff = true, .delay_us = -1, .reason = PGQRS__REASON_RETRY
+    };
+    pgqrs_status rc = pgqrs__enter(store, error);
 
     if (rc != PGQRS_OK)
         return rc;
     pgqrs__arena_init(&arena);
     parking.error = pgqrs__error_json(&arena, code, text);
     parking.note  = parking.error;
-    rc = parking.error == NULL ? pgqrs__nomem(error)
-                               : pgqrs__park(store, message, &parking, 0, NULL, error);
+    rc            = parking.error == NULL ? pgqrs__nomem(error)
+                                          : pgqrs__park(store, message, &parking, 0, NULL, error);
     pgqrs__arena_free(&arena);
     return rc;
 }
@@ -520,24 +534,28 @@ pgqrs_status pgqrs_extend(pgqrs_store *store, const pgqrs_message *message, int6
     pgqrs_status rc;
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error)) != PGQRS_OK)
+        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
+               != PGQRS_OK)
         return rc;
     tail[0] = pgqrs__int_or_null(lease_us != 0 ? lease_us : store->options.lease_us);
     rc      = settle_one(store, PGQRS__OP_EXTEND, message, tail, 0, &answer, error);
     if (rc == PGQRS_OK && (answer & PGQRS__ANSWER_CANCELLED) != 0)
         rc = pgqrs__fail(error, PGQRS_ECANCELLED, PGQRS_OBJECT_MESSAGE,
-                         "message %lld is held, but its cancel was asked for", (long long)message->id);
+                         "message %lld is held, but its cancel was asked for",
+                         (long long)message->id);
     return rc;
 }
 
-pgqrs_status pgqrs_extend_many(pgqrs_store *store, const pgqrs_message *const *messages, size_t count,
-                               int64_t lease_us, pgqrs_status *out_statuses, pgqrs_error *error)
+pgqrs_status pgqrs_extend_many(pgqrs_store *store, const pgqrs_message *const *messages,
+                               size_t count, int64_t lease_us, pgqrs_status *out_statuses,
+                               pgqrs_error *error)
 {
     pgqrs__val   tail[1];
     pgqrs_status rc;
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error)) != PGQRS_OK)
+        || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
+               != PGQRS_OK)
         return rc;
     tail[0] = pgqrs__int_or_null(lease_us != 0 ? lease_us : store->options.lease_us);
     return settle_many(store, PGQRS__OP_EXTEND, messages, count, tail, 0, out_statuses, error);

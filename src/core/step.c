@@ -7,18 +7,18 @@
 
 #include <stdio.h>
 
-#define RETRIES_DEFAULT  3
-#define RETRIES_MAX      1000
-#define BACKOFF_US       PGQRS_SECOND
-#define BACKOFF_MAX_US   (60 * PGQRS_SECOND)
-#define JITTER           0.25
+#define RETRIES_DEFAULT 3
+#define RETRIES_MAX     1000
+#define BACKOFF_US      PGQRS_SECOND
+#define BACKOFF_MAX_US  (60 * PGQRS_SECOND)
+#define JITTER          0.25
 
 struct pgqrs_step {
     pgqrs_run         *run;
     const char        *name;
     const char        *key;
     pgqrs_step_options options;
-    int64_t            started_us;      /* the step's clock */
+    int64_t            started_us;       /* the step's clock */
     int64_t            started_lease_us; /* the lease clock: its timeout counts from here */
     int                retries;
     bool               recorded; /* it has a result, or failed for good */
@@ -28,7 +28,7 @@ struct pgqrs_step {
     pgqrs_status       last;  /* what came of it */
 };
 
-/* --- Reading a handle ------------------------------------------------------------------------------------ */
+/* --- Reading a handle ------------------------------------------------------------------------- */
 
 bool pgqrs_step_recorded(const pgqrs_step *step)
 {
@@ -65,7 +65,7 @@ pgqrs_run *pgqrs_step_run(const pgqrs_step *step)
     return step == NULL ? NULL : step->run;
 }
 
-/* --- Beginning ------------------------------------------------------------------------------------------- */
+/* --- Beginning -------------------------------------------------------------------------------- */
 
 static pgqrs_status options_read(const pgqrs_step_options *given, pgqrs_step_options *options,
                                  pgqrs_error *error)
@@ -73,11 +73,14 @@ static pgqrs_status options_read(const pgqrs_step_options *given, pgqrs_step_opt
     pgqrs_status rc;
 
     if ((rc = PGQRS__OPTIONS_READ(options, given, "step", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->max_retries, -1, RETRIES_MAX, "max_retries", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range((int64_t)options->backoff, PGQRS_BACKOFF_JITTER, PGQRS_BACKOFF_FIXED,
-                                    "backoff", error)) != PGQRS_OK
+        || (rc = pgqrs__check_range(options->max_retries, -1, RETRIES_MAX, "max_retries", error))
+               != PGQRS_OK
+        || (rc = pgqrs__check_range((int64_t)options->backoff, PGQRS_BACKOFF_JITTER,
+                                    PGQRS_BACKOFF_FIXED, "backoff", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_duration(options->backoff_us, "backoff_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_duration(options->backoff_max_us, "backoff_max_us", error)) != PGQRS_OK
+        || (rc = pgqrs__check_duration(options->backoff_max_us, "backoff_max_us", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_duration(options->timeout_us, "timeout_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_time(options->now_us, "now_us", error)) != PGQRS_OK)
         return rc;
@@ -92,7 +95,8 @@ static pgqrs_status options_read(const pgqrs_step_options *given, pgqrs_step_opt
     return PGQRS_OK;
 }
 
-/* The name it is recorded under: the second use of a name in one execution is "name#2". Under the lock.
+/* The name it is recorded under: the second use of a name in one execution is "name#2". Under the
+ * lock.
  * NULL: no memory, or *error says that it is too long. */
 static const char *numbered_name(pgqrs_run *run, const char *name, bool by_key, pgqrs_error *error)
 {
@@ -109,8 +113,8 @@ static const char *numbered_name(pgqrs_run *run, const char *name, bool by_key, 
     else
         snprintf(text, sizeof(text), "%s#%lld", name, (long long)uses);
     if (strlen(text) > PGQRS__NAME_MAX) {
-        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_STEP, "step name is longer than %d bytes with its number",
-                    PGQRS__NAME_MAX);
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_STEP,
+                    "step name is longer than %d bytes with its number", PGQRS__NAME_MAX);
         return NULL;
     }
     name = pgqrs__arena_copy(&run->arena, text, strlen(text));
@@ -175,7 +179,8 @@ static pgqrs_status not_ready(pgqrs_step *step, int64_t retry_at_us)
     if (run->wake_us == 0 || retry_at_us < run->wake_us)
         run->wake_us = retry_at_us;
     pgqrs__mutex_unlock(&run->lock);
-    pgqrs__fail(&error, PGQRS_ENOTREADY, PGQRS_OBJECT_STEP, "step \"%s\" waits for its retry", step->name);
+    pgqrs__fail(&error, PGQRS_ENOTREADY, PGQRS_OBJECT_STEP, "step \"%s\" waits for its retry",
+                step->name);
     return pgqrs__run_failed(run, &error);
 }
 
@@ -183,7 +188,8 @@ static pgqrs_status exhausted(pgqrs_step *step)
 {
     pgqrs_error error;
 
-    pgqrs__fail(&error, PGQRS_EEXHAUSTED, PGQRS_OBJECT_STEP, "step \"%s\" has failed for good", step->name);
+    pgqrs__fail(&error, PGQRS_EEXHAUSTED, PGQRS_OBJECT_STEP, "step \"%s\" has failed for good",
+                step->name);
     if (step->error_json != NULL)
         pgqrs__detail(&error, "%s", step->error_json);
     return pgqrs__run_failed(step->run, &error);
@@ -240,14 +246,15 @@ pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name, const pgqrs_step
     return PGQRS_OK;
 }
 
-/* --- Recording ------------------------------------------------------------------------------------------- */
+/* --- Recording -------------------------------------------------------------------------------- */
 
 static pgqrs_status recorded_row(pgqrs__op *op, size_t call, size_t n, const pgqrs__val *cols)
 {
     (void)call;
-    op->answers[n] = PGQRS__ANSWER_YES
-                     | (pgqrs__as_int(cols[PGQRS__COL_STEP_RECORD_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
-                     | (pgqrs__as_int(cols[PGQRS__COL_STEP_RECORD_RECORDED]) ? PGQRS__ANSWER_RECORDED : 0);
+    op->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_STEP_RECORD_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0)
+        | (pgqrs__as_int(cols[PGQRS__COL_STEP_RECORD_RECORDED]) ? PGQRS__ANSWER_RECORDED : 0);
     return PGQRS_OK;
 }
 
@@ -305,10 +312,10 @@ static pgqrs_status standing_row(pgqrs__call *call, const pgqrs__val *cols)
     const pgqrs__val *output = &cols[PGQRS__COL_STEP_FIND_OUTPUT];
     const pgqrs__val *error  = &cols[PGQRS__COL_STEP_FIND_ERROR];
     pgqrs__recorded   r      = {
-                 .name        = step->name,
-                 .status      = (pgqrs_step_status)pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_STATUS]),
-                 .retries     = (int)pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_RETRIES]),
-                 .retry_at_us = pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_RETRY_AT]),
+               .name        = step->name,
+               .status      = (pgqrs_step_status)pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_STATUS]),
+               .retries     = (int)pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_RETRIES]),
+               .retry_at_us = pgqrs__as_int(cols[PGQRS__COL_STEP_FIND_RETRY_AT]),
     };
     bool ok = true;
 
@@ -353,10 +360,10 @@ static pgqrs_status record(pgqrs_step *step, pgqrs__recorded *r)
     remembered     = (answer & PGQRS__ANSWER_RECORDED) == 0 || pgqrs__run_remember(run, r);
     pgqrs__mutex_unlock(&run->lock);
     if ((answer & PGQRS__ANSWER_RECORDED) == 0) {
-        const pgqrs__val args[] = {pgqrs__int(run->message.id), pgqrs__text(step->name)};
+        const pgqrs__val args[] = { pgqrs__int(run->message.id), pgqrs__text(step->name) };
 
-        rc = pgqrs__run_one(run->store, PGQRS__MODE_READ, PGQRS__STMT_STEP_FIND, args, standing_row, step,
-                            &error);
+        rc = pgqrs__run_one(run->store, PGQRS__MODE_READ, PGQRS__STMT_STEP_FIND, args, standing_row,
+                            step, &error);
         if (rc != PGQRS_OK)
             return pgqrs__run_failed(run, &error);
     } else if (!remembered) { /* it is recorded; only this handle does not know */
@@ -364,8 +371,8 @@ static pgqrs_status record(pgqrs_step *step, pgqrs__recorded *r)
         return pgqrs__run_failed(run, &error);
     }
     if (!recorded_find(run, step->name, r)) {
-        pgqrs__fail(&error, PGQRS_EINTERNAL, PGQRS_OBJECT_STEP, "the record of step \"%s\" is not there",
-                    step->name);
+        pgqrs__fail(&error, PGQRS_EINTERNAL, PGQRS_OBJECT_STEP,
+                    "the record of step \"%s\" is not there", step->name);
         return pgqrs__run_failed(run, &error);
     }
     step->output     = r->output;
@@ -396,7 +403,8 @@ static const char *error_json(pgqrs_step *step, const char *code, const char *te
     const char *json = NULL;
 
     pgqrs__buf_init(&buf);
-    pgqrs__buf_str(&buf, transient ? "{\"is_transient\":true,\"code\":" : "{\"is_transient\":false,\"code\":");
+    pgqrs__buf_str(&buf, transient ? "{\"is_transient\":true,\"code\":"
+                                   : "{\"is_transient\":false,\"code\":");
     code = code != NULL ? code : "ERROR";
     text = text != NULL ? text : "";
     pgqrs__json_quote(&buf, code, strlen(code));
@@ -436,7 +444,8 @@ static pgqrs_status enter(pgqrs_step *step)
         return PGQRS_EINVAL;
     rc = pgqrs__enter(step->run->store, &error);
     if (rc == PGQRS_OK && (step->recorded || (step->tried && step->last == PGQRS_ENOTREADY)))
-        rc = pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" has ended", step->name);
+        rc = pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" has ended",
+                         step->name);
     if (rc == PGQRS_OK && (step->run->ended || step->run->parked))
         rc = pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld has been given up",
                          (long long)step->run->message.id);
@@ -460,8 +469,8 @@ static pgqrs_status failed(pgqrs_step *step, const char *code, const char *text,
             .retries = step->retries + (again ? 1 : 0),
             .error   = error_json(step, code, text, transient),
     };
-    pgqrs_error     error;
-    pgqrs_status    rc;
+    pgqrs_error  error;
+    pgqrs_status rc;
 
     if (r.error == NULL) {
         pgqrs__nomem(&error);
@@ -475,7 +484,7 @@ static pgqrs_status failed(pgqrs_step *step, const char *code, const char *text,
 
 pgqrs_status pgqrs_step_succeed(pgqrs_step *step, const char *output)
 {
-    pgqrs__recorded r = {.status = PGQRS_STEP_SUCCESS, .output = output};
+    pgqrs__recorded r = { .status = PGQRS_STEP_SUCCESS, .output = output };
     pgqrs_error     error;
     pgqrs_status    rc = enter(step);
 
@@ -488,7 +497,8 @@ pgqrs_status pgqrs_step_succeed(pgqrs_step *step, const char *output)
     }
     if (step->options.timeout_us != 0
         && pgqrs__lease_clock(step->run->store) - step->started_lease_us > step->options.timeout_us)
-        return tried(step, failed(step, "TIMEOUT", "the result came after the step's timeout", true, 0));
+        return tried(step,
+                     failed(step, "TIMEOUT", "the result came after the step's timeout", true, 0));
     r.retries = step->retries;
     rc        = record(step, &r);
     return tried(step, rc == PGQRS_OK ? outcome(step, &r) : rc);
@@ -501,7 +511,8 @@ pgqrs_status pgqrs_step_fail(pgqrs_step *step, const char *code, const char *tex
     return rc == PGQRS_OK ? tried(step, failed(step, code, text, false, 0)) : rc;
 }
 
-pgqrs_status pgqrs_step_retry(pgqrs_step *step, const char *code, const char *text, int64_t after_us)
+pgqrs_status pgqrs_step_retry(pgqrs_step *step, const char *code, const char *text,
+                              int64_t after_us)
 {
     pgqrs_error  error;
     pgqrs_status rc = enter(step);
@@ -531,19 +542,20 @@ pgqrs_status pgqrs_step_end(pgqrs_step *step, const char **out_output)
         return exhausted(step);
     if (step->tried && step->last != PGQRS_OK)
         return step->last;
-    pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" was left without an end", step->name);
+    pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" was left without an end",
+                step->name);
     pgqrs__hint(&error, "End it with pgqrs_step_succeed(), pgqrs_step_fail() or pgqrs_step_retry() "
                         "before leaving its block.");
     return pgqrs__run_failed(step->run, &error);
 }
 
-/* --- Sleeping --------------------------------------------------------------------------------------------- */
+/* --- Sleeping --------------------------------------------------------------------------------- */
 
-/* A sleep is a step that waits for its time: recorded when it is first reached, so that it is counted from
- * there however often the run comes back. */
+/* A sleep is a step that waits for its time: recorded when it is first reached, so that it is
+ * counted from there however often the run comes back. */
 pgqrs_status pgqrs_run_sleep(pgqrs_run *run, const char *name, int64_t duration_us)
 {
-    pgqrs__recorded r = {.status = PGQRS_STEP_RETRY};
+    pgqrs__recorded r = { .status = PGQRS_STEP_RETRY };
     pgqrs_step     *step;
     pgqrs_error     error;
     int64_t         index;

@@ -27,10 +27,10 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
     pgqrs_status rc;
     const char  *pooled;
 
-#define DEFAULT(field, value)                                                                      \
-    do {                                                                                           \
-        if (options->field == 0)                                                                   \
-            options->field = (value);                                                              \
+#define DEFAULT(field, value)         \
+    do {                              \
+        if (options->field == 0)      \
+            options->field = (value); \
     } while (0)
     DEFAULT(max_connections, 8);
     DEFAULT(busy_retry, 1);
@@ -40,21 +40,28 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
     DEFAULT(max_depth, 512);
     DEFAULT(max_attempts, 5);
 #undef DEFAULT
-    if ((rc = pgqrs__check_range(options->max_connections, 2, 1000, "max_connections", error)) != PGQRS_OK
+    if ((rc = pgqrs__check_range(options->max_connections, 2, 1000, "max_connections", error))
+            != PGQRS_OK
         || (rc = pgqrs__check_range(options->busy_retry, -1, 1, "busy_retry", error)) != PGQRS_OK
         || (rc = pgqrs__check_range(options->connect_timeout_us, 1, PGQRS__DURATION_MAX_US,
-                                    "connect_timeout_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->timeout_us, 1, PGQRS_FOREVER, "timeout_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->max_payload_bytes, 1, PGQRS__PAYLOAD_MAX, "max_payload_bytes",
-                                    error)) != PGQRS_OK
+                                    "connect_timeout_us", error))
+               != PGQRS_OK
+        || (rc = pgqrs__check_range(options->timeout_us, 1, PGQRS_FOREVER, "timeout_us", error))
+               != PGQRS_OK
+        || (rc = pgqrs__check_range(options->max_payload_bytes, 1, PGQRS__PAYLOAD_MAX,
+                                    "max_payload_bytes", error))
+               != PGQRS_OK
         || (rc = pgqrs__check_range(options->max_depth, 1, 4096, "max_depth", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options->max_attempts, 1, PGQRS__ATTEMPTS_MAX, "max_attempts", error))
+        || (rc = pgqrs__check_range(options->lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
+               != PGQRS_OK
+        || (rc = pgqrs__check_range(options->max_attempts, 1, PGQRS__ATTEMPTS_MAX, "max_attempts",
+                                    error))
                != PGQRS_OK
         || (rc = pgqrs__check_range(options->pooled, 0, 1, "pooled", error)) != PGQRS_OK)
         return rc;
     if (options->schema != NULL
-        && (rc = pgqrs__check_name(options->schema, "schema", PGQRS_OBJECT_STORE, error)) != PGQRS_OK)
+        && (rc = pgqrs__check_name(options->schema, "schema", PGQRS_OBJECT_STORE, error))
+               != PGQRS_OK)
         return rc;
     if ((options->clock.wall_us == NULL) != (options->clock.monotonic_us == NULL))
         return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_STORE,
@@ -140,7 +147,8 @@ pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *given, pgqrs
         return pgqrs__nomem(error);
     store->own_clock = options.clock.wall_us != NULL;
     if (!store->own_clock)
-        store->options.clock = (pgqrs_clock){.wall_us = real_wall, .monotonic_us = real_monotonic};
+        store->options.clock =
+            (pgqrs_clock){ .wall_us = real_wall, .monotonic_us = real_monotonic };
     store->backend = pgqrs__backend_for(dsn, error);
     if (store->backend == NULL) {
         rc = PGQRS_ECONFIG;
@@ -157,7 +165,7 @@ pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *given, pgqrs
     };
     store->options.schema     = NULL; /* the backend has a copy; the caller's may go */
     store->options.listen_dsn = NULL;
-    rc = store->backend->open(dsn, &settings, &store->db, error);
+    rc                        = store->backend->open(dsn, &settings, &store->db, error);
     if (rc != PGQRS_OK)
         goto done;
     /* Really connect: a wrong address or password is this call's failure, not a later one's. */
@@ -240,7 +248,7 @@ void pgqrs_store_counters(pgqrs_store *store, pgqrs_counters *out_counters)
 {
     if (out_counters == NULL)
         return;
-    *out_counters = (pgqrs_counters){0};
+    *out_counters = (pgqrs_counters){ 0 };
     if (pgqrs__enter(store, NULL) != PGQRS_OK)
         return;
     store->backend->counters(store->db, out_counters);
@@ -248,11 +256,11 @@ void pgqrs_store_counters(pgqrs_store *store, pgqrs_counters *out_counters)
     out_counters->operations = atomic_load(&store->operations);
 }
 
-#define STATUS_CASE_NAME(name, number, retry, text)                                                \
-    case PGQRS_##name:                                                                             \
+#define STATUS_CASE_NAME(name, number, retry, text) \
+    case PGQRS_##name:                              \
         return #name;
-#define STATUS_CASE_TEXT(name, number, retry, text)                                                \
-    case PGQRS_##name:                                                                             \
+#define STATUS_CASE_TEXT(name, number, retry, text) \
+    case PGQRS_##name:                              \
         return text;
 
 const char *pgqrs_status_name(pgqrs_status status)

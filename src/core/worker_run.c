@@ -1,9 +1,8 @@
 /* The worker loop: handlers for queues and workflows, and the threads that run them.
  *
- * Each registration has `concurrency` threads. One that is free and finds nothing in hand claims for all
- * that are free, and waits there for messages; the others wait for it. The thread that called
- * pgqrs_worker_run() keeps the worker's heartbeat, hears of a stop, and ends the others.
- */
+ * Each registration has `concurrency` threads. One that is free and finds nothing in hand claims
+ * for all that are free, and waits there for messages; the others wait for it. The thread that
+ * called pgqrs_worker_run() keeps the worker's heartbeat, hears of a stop, and ends the others. */
 #include "core/run.h"
 #include "util/clock.h"
 
@@ -12,9 +11,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#define HEARTBEAT_US    (3 * PGQRS_SECOND)
-#define STOP_US         (30 * PGQRS_SECOND)
-#define BACKOFF_US      (100 * PGQRS_MILLISECOND) /* the database is away: first and longest pause */
+#define HEARTBEAT_US (3 * PGQRS_SECOND)
+#define STOP_US      (30 * PGQRS_SECOND)
+/* the database is away: first and longest pause */
+#define BACKOFF_US      (100 * PGQRS_MILLISECOND)
 #define BACKOFF_MAX_US  (5 * PGQRS_SECOND)
 #define IDLE_LOOK_US    (2 * PGQRS_MILLISECOND) /* exit_when_idle: until the others are idle too */
 #define CONCURRENCY_MAX 1000
@@ -47,7 +47,7 @@ struct work {
     /* under worker->lock: */
     hand       *hands; /* options.concurrency */
     int         started;
-    int         busy; /* hands with a message */
+    int         busy;  /* hands with a message */
     batch      *batch; /* with messages to take, or NULL */
     bool        claiming;
     uint64_t    idle_at; /* worker->activity when it was last found empty, + 1 */
@@ -59,10 +59,11 @@ struct pgqrs_worker {
     pgqrs_worker_options options;
     char                *name;
     work                *works;
-    int                  stop_pipe[2]; /* written by pgqrs_worker_stop(), which may be in a signal handler */
-    atomic_bool          stopping;     /* take nothing new */
-    atomic_int_fast64_t  id;
-    bool                 running;
+    /* written by pgqrs_worker_stop(), which may be in a signal handler */
+    int                 stop_pipe[2];
+    atomic_bool         stopping; /* take nothing new */
+    atomic_int_fast64_t id;
+    bool                running;
 
     pgqrs__mutex lock;
     pgqrs__cond  ended;    /* a thread has */
@@ -70,7 +71,7 @@ struct pgqrs_worker {
     uint64_t     activity; /* grows with each claim that brought something */
 };
 
-/* --- Registering ------------------------------------------------------------------------------------------- */
+/* --- Registering ------------------------------------------------------------------------------ */
 
 pgqrs_status pgqrs_worker_new(pgqrs_store *store, const pgqrs_worker_options *given,
                               pgqrs_worker **out_worker, pgqrs_error *error)
@@ -86,7 +87,8 @@ pgqrs_status pgqrs_worker_new(pgqrs_store *store, const pgqrs_worker_options *gi
         || (rc = PGQRS__OPTIONS_READ(&options, given, "worker", error)) != PGQRS_OK
         || (rc = pgqrs__check_duration(options.heartbeat_us, "heartbeat_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_duration(options.stop_us, "stop_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options.exit_when_idle, 0, 1, "exit_when_idle", error)) != PGQRS_OK)
+        || (rc = pgqrs__check_range(options.exit_when_idle, 0, 1, "exit_when_idle", error))
+               != PGQRS_OK)
         return rc;
     if (options.name != NULL
         && (rc = pgqrs__check_name(options.name, "worker", PGQRS_OBJECT_WORKER, error)) != PGQRS_OK)
@@ -163,8 +165,8 @@ void pgqrs_worker_stop(pgqrs_worker *worker)
 }
 
 static pgqrs_status work_add(pgqrs_worker *worker, const char *queue, pgqrs_object object,
-                             pgqrs_message_handler on_message, pgqrs_run_handler on_run, void *user_data,
-                             const pgqrs_work_options *given)
+                             pgqrs_message_handler on_message, pgqrs_run_handler on_run,
+                             void *user_data, const pgqrs_work_options *given)
 {
     pgqrs_work_options options;
     work             **at;
@@ -178,7 +180,8 @@ static pgqrs_status work_add(pgqrs_worker *worker, const char *queue, pgqrs_obje
         || (rc = PGQRS__OPTIONS_READ(&options, given, "work", NULL)) != PGQRS_OK
         || (rc = pgqrs__check_range(options.concurrency, 0, CONCURRENCY_MAX, "concurrency", NULL))
                != PGQRS_OK
-        || (rc = pgqrs__check_range(options.lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", NULL)) != PGQRS_OK
+        || (rc = pgqrs__check_range(options.lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", NULL))
+               != PGQRS_OK
         || (rc = pgqrs__check_duration(options.poll_us, "poll_us", NULL)) != PGQRS_OK
         || (rc = pgqrs__check_duration(options.timeout_us, "timeout_us", NULL)) != PGQRS_OK)
         return rc;
@@ -216,13 +219,14 @@ pgqrs_status pgqrs_worker_on_message(pgqrs_worker *worker, const char *queue,
     return work_add(worker, queue, PGQRS_OBJECT_QUEUE, handler, NULL, user_data, options);
 }
 
-pgqrs_status pgqrs_worker_on_run(pgqrs_worker *worker, const char *workflow, pgqrs_run_handler handler,
-                                 void *user_data, const pgqrs_work_options *options)
+pgqrs_status pgqrs_worker_on_run(pgqrs_worker *worker, const char *workflow,
+                                 pgqrs_run_handler handler, void *user_data,
+                                 const pgqrs_work_options *options)
 {
     return work_add(worker, workflow, PGQRS_OBJECT_WORKFLOW, NULL, handler, user_data, options);
 }
 
-/* --- Handling ---------------------------------------------------------------------------------------------- */
+/* --- Handling --------------------------------------------------------------------------------- */
 
 static bool stopping(const pgqrs_worker *worker)
 {
@@ -249,7 +253,8 @@ static void back_off(work *w, int64_t *delay_us)
     *delay_us = PGQRS__MIN(*delay_us * 2, BACKOFF_MAX_US);
 }
 
-/* Go on trying to settle what was handled, while it is held: the work is done, and would be done again. */
+/* Go on trying to settle what was handled, while it is held: the work is done, and would be done
+ * again. */
 static bool settle_again(work *w, const pgqrs_message *message, pgqrs_status rc, const char *why,
                          int64_t *delay_us)
 {
@@ -260,7 +265,8 @@ static bool settle_again(work *w, const pgqrs_message *message, pgqrs_status rc,
     pgqrs__log(worker->store, PGQRS_LOG_WARNING, "message %lld could not be settled: %s",
                (long long)message->id, why);
     if (!is_away(rc) || stopping(worker)
-        || pgqrs__lease_state(worker->store, message->lease, message->id, NULL, NULL) != PGQRS__KEPT_HELD)
+        || pgqrs__lease_state(worker->store, message->lease, message->id, NULL, NULL)
+               != PGQRS__KEPT_HELD)
         return false;
     back_off(w, delay_us);
     return true;
@@ -286,7 +292,8 @@ static void handle_message(work *w, const pgqrs_message *message)
     case PGQRS__KEPT_CANCELLED:
         break;
     case PGQRS__KEPT_LOST:
-        pgqrs__log(store, PGQRS_LOG_WARNING, "the lease of message %lld was lost while it was handled",
+        pgqrs__log(store, PGQRS_LOG_WARNING,
+                   "the lease of message %lld was lost while it was handled",
                    (long long)message->id);
         pgqrs__lease_dropped(store, message->lease, message->id);
         return;
@@ -301,7 +308,8 @@ static void handle_message(work *w, const pgqrs_message *message)
             rc = pgqrs_archive(store, message, &error);
         else
             rc = pgqrs_retry(store, message, pgqrs_status_name(handled),
-                             said.status == PGQRS_OK ? pgqrs_status_text(handled) : said.message, &error);
+                             said.status == PGQRS_OK ? pgqrs_status_text(handled) : said.message,
+                             &error);
     } while (settle_again(w, message, rc, error.message, &delay));
     pgqrs__lease_dropped(store, message->lease, message->id);
 }
@@ -317,8 +325,8 @@ static void handle_run(work *w, const pgqrs_messages *messages, size_t index)
     pgqrs_status         rc;
 
     if (pgqrs_run_from(store, messages, index, &run, &error) != PGQRS_OK) {
-        pgqrs__log(store, PGQRS_LOG_ERROR, "run %lld could not be executed: %s", (long long)message->id,
-                   error.message);
+        pgqrs__log(store, PGQRS_LOG_ERROR, "run %lld could not be executed: %s",
+                   (long long)message->id, error.message);
         return; /* its lease passes, and it comes back */
     }
     if (w->options.timeout_us != 0)
@@ -330,7 +338,7 @@ static void handle_run(work *w, const pgqrs_messages *messages, size_t index)
     pgqrs_run_free(run);
 }
 
-/* --- Claiming ---------------------------------------------------------------------------------------------- */
+/* --- Claiming --------------------------------------------------------------------------------- */
 
 static void batch_free(batch *b)
 {
@@ -363,11 +371,13 @@ static void claim(work *w, int64_t *delay_us)
     if (b == NULL)
         rc = pgqrs__nomem(&error);
     else
-        rc = pgqrs__claim(worker->store, w->queue, &options, &worker->stopping, &b->messages, &error);
+        rc = pgqrs__claim(worker->store, w->queue, &options, &worker->stopping, &b->messages,
+                          &error);
     if (rc == PGQRS_OK) {
         *delay_us = BACKOFF_US;
     } else if (rc == PGQRS_ENOTFOUND) {
-        int64_t look_us = exits ? IDLE_LOOK_US : (w->options.poll_us != 0 ? w->options.poll_us : PGQRS_SECOND);
+        int64_t look_us =
+            exits ? IDLE_LOOK_US : (w->options.poll_us != 0 ? w->options.poll_us : PGQRS_SECOND);
 
         back_off(w, &look_us);
     } else {
@@ -389,8 +399,8 @@ static void claim(work *w, int64_t *delay_us)
     batch_free(b);
 }
 
-/* Whether every queue has been found empty since the last message was claimed, with nothing in hand. Under
- * the lock. */
+/* Whether every queue has been found empty since the last message was claimed, with nothing in
+ * hand. Under the lock. */
 static bool all_idle(const pgqrs_worker *worker)
 {
     for (const work *w = worker->works; w != NULL; w = w->next)
@@ -460,13 +470,14 @@ static void *hand_main(void *arg)
     return NULL;
 }
 
-/* --- Stopping ---------------------------------------------------------------------------------------------- */
+/* --- Stopping --------------------------------------------------------------------------------- */
 
 static void give_back(pgqrs_worker *worker, const pgqrs_message *message)
 {
     pgqrs_error error;
 
-    if (pgqrs_release(worker->store, message, NULL, &error) != PGQRS_OK && error.status != PGQRS_ELEASE)
+    if (pgqrs_release(worker->store, message, NULL, &error) != PGQRS_OK
+        && error.status != PGQRS_ELEASE)
         pgqrs__log(worker->store, PGQRS_LOG_WARNING, "message %lld could not be given back: %s",
                    (long long)message->id, error.message);
 }
@@ -490,8 +501,9 @@ static void give_back_untaken(pgqrs_worker *worker, work *w)
     }
 }
 
-/* The time to finish is over: give back what is still in hand. Its handlers will be fenced. Under the lock,
- * so that nothing in hand goes away meanwhile; the database is asked all the same: the worker is ending. */
+/* The time to finish is over: give back what is still in hand. Its handlers will be fenced. Under
+ * the lock, so that nothing in hand goes away meanwhile; the database is asked all the same: the
+ * worker is ending. */
 static void give_back_in_hand(pgqrs_worker *worker)
 {
     for (work *w = worker->works; w != NULL; w = w->next)
@@ -533,7 +545,10 @@ static void stop_threads(pgqrs_worker *worker)
     pgqrs__mutex_unlock(&worker->lock);
 }
 
-/* --- Running ----------------------------------------------------------------------------------------------- */
+/* --- Running
+ *
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static pgqrs_status start_threads(pgqrs_worker *worker, pgqrs_error *error)
 {
@@ -543,9 +558,11 @@ static pgqrs_status start_threads(pgqrs_worker *worker, pgqrs_error *error)
     for (work *w = worker->works; w != NULL && rc == PGQRS_OK; w = w->next) {
         w->idle_at = 0;
         for (int i = 0; i < w->options.concurrency && rc == PGQRS_OK; i++) {
-            w->hands[i] = (hand){.work = w};
-            if (pgqrs__thread_start(&w->hands[i].thread, hand_main, &w->hands[i], "pgqrs-worker") != 0) {
-                rc = pgqrs__fail(error, PGQRS_ENOMEM, PGQRS_OBJECT_WORKER, "could not start a thread");
+            w->hands[i] = (hand){ .work = w };
+            if (pgqrs__thread_start(&w->hands[i].thread, hand_main, &w->hands[i], "pgqrs-worker")
+                != 0) {
+                rc = pgqrs__fail(error, PGQRS_ENOMEM, PGQRS_OBJECT_WORKER,
+                                 "could not start a thread");
                 break;
             }
             w->started++;
@@ -565,16 +582,16 @@ static pgqrs_status heartbeat_row(pgqrs__call *call, const pgqrs__val *cols)
 /* Say that the worker is alive, and hear whether it was interrupted. */
 static bool heartbeat(pgqrs_worker *worker)
 {
-    const pgqrs__val  asked[] = {pgqrs__int(pgqrs_worker_id(worker))};
-    const pgqrs__val  now[]   = {pgqrs__now(worker->store, 0)};
-    const pgqrs__part part    = {.rows = asked, .nrows = 1};
+    const pgqrs__val  asked[] = { pgqrs__int(pgqrs_worker_id(worker)) };
+    const pgqrs__val  now[]   = { pgqrs__now(worker->store, 0) };
+    const pgqrs__part part    = { .rows = asked, .nrows = 1 };
     int64_t           status  = PGQRS_WORKER_POLLING;
-    pgqrs__call       call    = {.stmt    = PGQRS__STMT_WORKER_HEARTBEAT,
-                                 .parts   = &part,
-                                 .nparts  = 1,
-                                 .scalars = now,
-                                 .on_row  = heartbeat_row,
-                                 .user    = &status};
+    pgqrs__call       call    = { .stmt    = PGQRS__STMT_WORKER_HEARTBEAT,
+                                  .parts   = &part,
+                                  .nparts  = 1,
+                                  .scalars = now,
+                                  .on_row  = heartbeat_row,
+                                  .user    = &status };
     pgqrs_error       error;
 
     if (pgqrs__run(worker->store, PGQRS__MODE_WRITE, &call, 1, &error) != PGQRS_OK)
@@ -585,7 +602,7 @@ static bool heartbeat(pgqrs_worker *worker)
 /* Wait for a stop, heart beating. True when it was an interrupt. */
 static bool wait_for_stop(pgqrs_worker *worker)
 {
-    struct pollfd fd   = {.fd = worker->stop_pipe[0], .events = POLLIN};
+    struct pollfd fd   = { .fd = worker->stop_pipe[0], .events = POLLIN };
     int64_t       next = pgqrs__mono_us() + worker->options.heartbeat_us;
     char          byte[64];
 
@@ -618,7 +635,8 @@ static pgqrs_status first_contact(pgqrs_worker *worker, pgqrs_error *error)
             rc = pgqrs_workflow_ensure(worker->store, w->queue, NULL, error);
     if (rc != PGQRS_OK)
         return rc;
-    rc = pgqrs_worker_register(worker->store, worker->name, only != NULL ? only->queue : NULL, &id, error);
+    rc = pgqrs_worker_register(worker->store, worker->name, only != NULL ? only->queue : NULL, &id,
+                               error);
     if (rc == PGQRS_ENOTFOUND) /* the queue is not there yet */
         rc = pgqrs_worker_register(worker->store, worker->name, NULL, &id, error);
     if (rc != PGQRS_OK)
