@@ -313,7 +313,8 @@ DELETE FROM @schema.pgqrs_messages WHERE id = $message AND EXISTS (SELECT 1 FROM
      WHERE attempt < l.attempt AND us < q.backoff_max_us)
  SELECT CAST(min(us, q.backoff_max_us) AS INTEGER) FROM waits ORDER BY attempt DESC LIMIT 1)
 
--- What becomes of a message that is given up unfinished. An attempt that does not count gives its number back.
+-- What becomes of a message that is given up unfinished. An attempt that does not count gives its number
+-- back. With a LIMIT the inner query is run once; without, its expressions are where they are used.
 -- fragment: given_up
 SELECT g.queue_id, g.lease, g.owner, g.claimed_at, g.attempt - NOT $counted AS attempt, g.visible_at,
        CASE WHEN g.cancelled THEN 3 WHEN $counted AND g.attempt >= g.max_attempts THEN 4
@@ -322,7 +323,7 @@ FROM (SELECT l.queue_id, l.lease, l.owner, l.claimed_at, l.attempt, l.cancelled,
              CASE WHEN $backoff THEN @now + @{backoff}
                   ELSE coalesce($visible_at, @now + $delay_us) END AS visible_at
       FROM @schema.pgqrs_leased l CROSS JOIN @schema.pgqrs_queues q ON q.id = l.queue_id
-      WHERE l.message_id = $message AND l.queue_id = $queue AND l.lease = $lease) g
+      WHERE l.message_id = $message AND l.queue_id = $queue AND l.lease = $lease LIMIT 1) g
 
 -- fate: 0 ready, 1 scheduled, 3 cancelled, 4 dead.
 -- name: message_release :many
@@ -433,7 +434,8 @@ SELECT @{record_archived}
 FROM @schema.pgqrs_messages m CROSS JOIN @schema.pgqrs_archive e ON e.message_id = m.id
 WHERE m.id = $message;
 
--- First deliveries lie in id order, come-backs in their own index.
+-- First deliveries lie in id order, come-backs in their own index: + keeps to that order, so that a page is
+-- not the sorting of the whole queue.
 -- name: message_list_ready
 -- args: queue i32, after_id i64, max_rows i32
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
@@ -442,12 +444,12 @@ WHERE m.id = $message;
 SELECT @{record_ready}
 FROM (SELECT message_id, attempt
       FROM (SELECT message_id, attempt FROM @schema.pgqrs_ready
-            WHERE seq > $after_id AND message_id = seq AND queue_id = $queue
+            WHERE seq > $after_id AND message_id = seq AND +queue_id = $queue
             ORDER BY seq LIMIT $max_rows)
       UNION ALL
       SELECT message_id, attempt
       FROM (SELECT message_id, attempt FROM @schema.pgqrs_ready
-            WHERE message_id > $after_id AND seq <> message_id AND queue_id = $queue
+            WHERE message_id > $after_id AND seq <> message_id AND +queue_id = $queue
             ORDER BY message_id LIMIT $max_rows)
       ORDER BY 1 LIMIT $max_rows) r
 CROSS JOIN @schema.pgqrs_messages m ON m.id = r.message_id
@@ -469,7 +471,7 @@ WHERE d.queue_id = $queue AND d.message_id > $after_id ORDER BY d.message_id LIM
 -- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
 SELECT @{record_leased}
 FROM @schema.pgqrs_leased l CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
-WHERE l.queue_id = $queue AND l.message_id > $after_id ORDER BY l.message_id LIMIT $max_rows;
+WHERE +l.queue_id = $queue AND l.message_id > $after_id ORDER BY l.message_id LIMIT $max_rows;
 
 -- name: message_list_archived
 -- args: queue i32, state i16?, after_id i64, max_rows i32

@@ -68,14 +68,14 @@ FROM (SELECT @{page_cols}
       FROM (SELECT @{page_cols}
             FROM (SELECT r.message_id, r.queue_id, @{run_when_ready} FROM @schema.pgqrs_ready r
                   WHERE r.seq > $after_id AND r.message_id = r.seq
-                    AND ($workflow IS NULL OR r.queue_id = $workflow)) x
+                    AND ($workflow IS NULL OR +r.queue_id = $workflow)) x
             @{one_page}) x
       UNION ALL
       SELECT @{page_cols}
       FROM (SELECT @{page_cols}
             FROM (SELECT r.message_id, r.queue_id, @{run_when_ready} FROM @schema.pgqrs_ready r
                   WHERE r.message_id > $after_id AND r.seq <> r.message_id
-                    AND ($workflow IS NULL OR r.queue_id = $workflow)) x
+                    AND ($workflow IS NULL OR +r.queue_id = $workflow)) x
             @{one_page}) x
       UNION ALL
       SELECT @{page_cols}

@@ -39,7 +39,8 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* Length of the scheme, 0 when there is none that is fit to be shown: what is not followed by "://" may be
+/* Length of the scheme, 0 when there is none that is fit to be shown: what is not followed by "://"
+ * may be
  * anything, a password too. */
 static size_t scheme_length(const char *dsn)
 {

@@ -14,7 +14,8 @@
 #include "util/error.h"
 #include "util/thread.h"
 
-/* Locks of an open file, where there are any: they survive that somebody else in the process opens and
+/* Locks of an open file, where there are any: they survive that somebody else in the process opens
+ * and
  * closes it. Otherwise locks of the process. */
 #ifdef F_OFD_SETLK
 #define SET_LOCK F_OFD_SETLK
@@ -24,12 +25,16 @@
 #define GET_LOCK F_GETLK
 #endif
 
-/* The bytes of the lock file. Who has the first one has the turn. The others are the places of a line, in
- * which whoever finds the turn taken locks the first byte behind everybody else. The turn is taken together
- * with all places before one's own, in one lock: that succeeds when nobody has it and nobody is ahead. */
+/* The bytes of the lock file. Who has the first one has the turn. The others are the places of a
+ * line, in
+ * which whoever finds the turn taken locks the first byte behind everybody else. The turn is taken
+ * together
+ * with all places before one's own, in one lock: that succeeds when nobody has it and nobody is
+ * ahead. */
 enum { TURN = 0, LINE = 1, TO_THE_END = 0 };
 
-/* How long to sleep between two looks, growing by a quarter. A commit takes some hundred microseconds. */
+/* How long to sleep between two looks, growing by a quarter. A commit takes some hundred
+ * microseconds. */
 enum { PAUSE_MIN_US = 20, PAUSE_MAX_US = 1000 };
 
 /* A thread that waits for its turn; on its stack. */
@@ -47,7 +52,8 @@ struct pgqrs__filelock {
     bool             registered;
     int              refs;
     int              fd;        /* of the lock file; -1: in memory, or inherited */
-    bool             inherited; /* the parent had it open at fork(), and the engine believes so too */
+    /* the parent had it open at fork(), and the engine believes so too */
+    bool             inherited;
 
     pgqrs__mutex mutex;
     bool         taken; /* somebody has the turn, or is granted it */
@@ -62,7 +68,8 @@ struct pgqrs__filelock {
 static pgqrs__mutex     registry_mutex = {PTHREAD_MUTEX_INITIALIZER};
 static pgqrs__filelock *registry;
 
-/* --- fork ------------------------------------------------------------------------------------------- */
+/* --- fork
+ * ------------------------------------------------------------------------------------------- */
 
 static void before_fork(void)
 {
@@ -74,7 +81,8 @@ static void after_fork_parent(void)
     pgqrs__mutex_unlock(&registry_mutex);
 }
 
-/* The child shares the parent's open lock files. Left open they would keep its turn alive after its death. */
+/* The child shares the parent's open lock files. Left open they would keep its turn alive after its
+ * death. */
 static void after_fork_child(void)
 {
     for (pgqrs__filelock *lock = registry; lock != NULL; lock = lock->next) {
@@ -91,7 +99,8 @@ static void watch_forks(void)
     (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-/* --- Turns between processes ------------------------------------------------------------------------- */
+/* --- Turns between processes
+ * ------------------------------------------------------------------------- */
 
 /* Lock or unlock `count` bytes from `first` on; never waits. @return 0 or an error number */
 static int set_lock(int fd, short type, off_t first, off_t count)
@@ -147,7 +156,8 @@ static int stand_in_line(int fd, int64_t deadline_us, off_t *out_place)
 
         while (find_lock(fd, place, TO_THE_END, &end) && end != 0)
             place = end;
-        failure = end == 0 ? EAGAIN : set_lock(fd, F_WRLCK, place, 1); /* 0: about to have the turn */
+        /* 0: about to have the turn */
+        failure = end == 0 ? EAGAIN : set_lock(fd, F_WRLCK, place, 1);
         if (!is_held(failure)) {
             *out_place = place;
             return failure;
@@ -169,8 +179,8 @@ static int wait_in_line(int fd, off_t place, int64_t deadline_us)
 
         if (!is_held(failure))
             return failure;
-        if (behind && !find_lock(fd, LINE, place - LINE, &end)) { /* it will not be long now */
-            behind   = false;
+        if (behind && (place == LINE || !find_lock(fd, LINE, place - LINE, &end))) {
+            behind   = false; /* it will not be long now */
             pause_us = PAUSE_MIN_US;
         }
         if (!pause_until(deadline_us, &pause_us))
@@ -194,7 +204,8 @@ static int take_between_processes(int fd, int64_t deadline_us)
     return failure;
 }
 
-/* --- The registry ----------------------------------------------------------------------------------- */
+/* --- The registry
+ * ----------------------------------------------------------------------------------- */
 
 static pgqrs_status refuse(const pgqrs__filelock *lock, const char *path, const char *engine,
                            pgqrs_error *error)
@@ -233,7 +244,8 @@ static int open_beside(const char *name, const struct stat *database)
     if (fd < 0)
         return errno == EEXIST ? open(name, O_RDWR | O_CLOEXEC) : -1;
     if (fchmod(fd, mode) != 0 || (geteuid() == 0 && fchown(fd, database->st_uid, database->st_gid) != 0)) {
-        /* It is still ours to use; others of the owner's group may be refused, with a clear error. */
+        /* It is still ours to use; others of the owner's group may be refused, with a clear error.
+         * */
     }
     return fd;
 }
@@ -395,7 +407,8 @@ void pgqrs__filelock_leave(pgqrs__filelock *lock, bool forked)
         lock_free(lock);
 }
 
-/* --- Turns in the process ---------------------------------------------------------------------------- */
+/* --- Turns in the process
+ * ---------------------------------------------------------------------------- */
 
 /* The turn goes to the thread that has waited longest, or is free. */
 static void pass_on(pgqrs__filelock *lock)
@@ -464,7 +477,8 @@ static pgqrs_status take_in_process(pgqrs__filelock *lock, int64_t deadline_us, 
     return rc;
 }
 
-/* --- Turns -------------------------------------------------------------------------------------------- */
+/* --- Turns
+ * -------------------------------------------------------------------------------------------- */
 
 pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pgqrs_error *error)
 {
@@ -490,7 +504,8 @@ void pgqrs__filelock_yield(pgqrs__filelock *lock)
     pass_on(lock);
 }
 
-/* --- News -------------------------------------------------------------------------------------------- */
+/* --- News
+ * -------------------------------------------------------------------------------------------- */
 
 uint64_t pgqrs__filelock_news(pgqrs__filelock *lock)
 {

@@ -33,7 +33,7 @@ static void restart_now_and_then(world *w, int64_t elapsed_us, void *user_data)
 
     (void)w;
     if ((r->done == 0 && elapsed_us > 2 * PGQRS_SECOND)
-        || (r->done == 1 && elapsed_us > 4500 * PGQRS_MILLISECOND)) {
+        || (r->done == 1 && wall_now_us() > r->last_us + 2 * PGQRS_SECOND)) {
         restart(r->done == 0 ? "immediate" : "fast");
         r->done++;
         r->last_us = wall_now_us();

@@ -17,7 +17,8 @@ static const struct mutant {
 } mutants[] = {
     { "step_without_lock", "postgres", PGQRS__STMT_STEP_RECORD, " FOR KEY SHARE" },
     { "finish_by_anybody", "postgres", PGQRS__STMT_MESSAGE_FINISH, " AND lease = a.lease" },
-    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND l.lease = $lease" },
+    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND l.lease = ?3" },
+    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND lease = ?3" },
     { "groups_without_hold", "postgres", PGQRS__STMT_LEASE_HOLD, " FOR NO KEY UPDATE" },
 };
 

@@ -50,6 +50,7 @@ static void prepare(world *w)
     frail.max_attempts = 3;
     assert_ok(pgqrs_queue_ensure(w->store, "plain", &patient, &failure));
     assert_ok(pgqrs_queue_ensure(w->store, "frail", &frail, &failure));
+    assert_ok(pgqrs_queue_ensure(w->store, "hot", &patient, &failure));
     assert_ok(pgqrs_queue_ensure(w->store, "loop", &patient, &failure));
     workflow_with(w, "line", &patient);
     workflow_with(w, "wide", &patient);

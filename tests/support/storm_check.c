@@ -1,8 +1,6 @@
 #include "support/storm_check.h"
 
 #include <dirent.h>
-#include <libpq-fe.h>
-#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -20,134 +18,6 @@ void storm_violation(storm_report *report, const char *format, ...)
         memcpy(report->first, text, sizeof(text));
     if (report->violations <= SHOWN_MAX)
         print_error("violation: %s\n", text);
-}
-
-/* --- The database, behind the library's back
- * ------------------------------------------------------ */
-
-typedef struct row_call {
-    void (*on_row)(void *user_data, const char *const *values);
-    void *user_data;
-} row_call;
-
-static int on_sqlite_row(void *user, int columns, char **values, char **names)
-{
-    const row_call *call      = user;
-    const char     *given[16] = { 0 };
-
-    (void)names;
-    for (int i = 0; i < columns && i < 16; i++)
-        given[i] = values[i] != NULL ? values[i] : "";
-    call->on_row(call->user_data, given);
-    return 0;
-}
-
-static void query_sqlite(storm_look *look, const char *sql, row_call *call)
-{
-    char *said = NULL;
-    if (sqlite3_exec(look->sqlite, sql, call->on_row != NULL ? on_sqlite_row : NULL, call, &said)
-        != SQLITE_OK)
-        fail_msg("%s\n%s", sql, said);
-}
-
-/* After a restart of the server the connection is a new one. */
-static PGresult *run_postgres(world *w, const char *sql)
-{
-    PGresult *result = PQexec(w->pg, sql);
-
-    for (int tries = 0; PQstatus(w->pg) == CONNECTION_BAD && tries < 100; tries++) {
-        char path[128];
-        PQclear(result);
-        PQreset(w->pg);
-        (void)snprintf(path, sizeof(path), "SET search_path = %s", w->schema);
-        PQclear(PQexec(w->pg, path));
-        result = PQexec(w->pg, sql);
-        if (PQstatus(w->pg) == CONNECTION_BAD)
-            (void)sqlite3_sleep(100);
-    }
-    return result;
-}
-
-static void query_postgres(storm_look *look, const char *sql, row_call *call)
-{
-    PGresult            *result = run_postgres(look->w, sql);
-    const ExecStatusType status = PQresultStatus(result);
-
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
-        fail_msg("%s\n%s", sql, PQerrorMessage(look->w->pg));
-    for (int row = 0; call->on_row != NULL && row < PQntuples(result); row++) {
-        const char *given[16] = { 0 };
-        for (int i = 0; i < PQnfields(result) && i < 16; i++)
-            given[i] = PQgetvalue(result, row, i);
-        call->on_row(call->user_data, given);
-    }
-    PQclear(result);
-}
-
-void storm_query(storm_look *look, const char                                     *sql,
-                 void (*on_row)(void *user_data, const char *const *values), void *user_data)
-{
-    row_call call = { on_row, user_data };
-    if (look->sqlite != NULL)
-        query_sqlite(look, sql, &call);
-    else
-        query_postgres(look, sql, &call);
-}
-
-static void take_number(void *user_data, const char *const *values)
-{
-    *(int64_t *)user_data = strtoll(values[0], NULL, 10);
-}
-
-int64_t storm_number(storm_look *look, const char *sql)
-{
-    int64_t number = 0;
-    storm_query(look, sql, take_number, &number);
-    return number;
-}
-
-/* Every delivery is written down by the database itself: who got which message, as which attempt.
- */
-void storm_look_open(storm_look *look, world *w, storm_report *report)
-{
-    *look = (storm_look){ .w = w, .report = report };
-    if (w->postgres) {
-        char sql[1024];
-        (void)snprintf(
-            sql, sizeof(sql),
-            "DROP TABLE IF EXISTS storm_deliveries;"
-            "CREATE TABLE storm_deliveries (n bigserial PRIMARY KEY,"
-            " message_id bigint NOT NULL, lease bigint NOT NULL, attempt int NOT NULL);"
-            "CREATE OR REPLACE FUNCTION storm_delivered() RETURNS trigger LANGUAGE plpgsql AS $$"
-            " BEGIN INSERT INTO %s.storm_deliveries (message_id, lease, attempt)"
-            " VALUES (NEW.message_id, NEW.lease, NEW.attempt); RETURN NULL; END $$;"
-            "DROP TRIGGER IF EXISTS storm_delivered ON pgqrs_leased;"
-            "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased"
-            " FOR EACH ROW EXECUTE FUNCTION storm_delivered()",
-            w->schema);
-        storm_query(look, sql, NULL, NULL);
-        return;
-    }
-    assert_int_equal(SQLITE_OK, sqlite3_open(w->path, &look->sqlite));
-    (void)sqlite3_busy_timeout(look->sqlite, 20000);
-    (void)sqlite3_db_config(look->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    storm_query(look,
-                "PRAGMA wal_autocheckpoint = 0;"
-                "DROP TRIGGER IF EXISTS storm_delivered;"
-                "DROP TABLE IF EXISTS storm_deliveries;"
-                "CREATE TABLE storm_deliveries (n INTEGER PRIMARY KEY AUTOINCREMENT,"
-                " message_id INTEGER NOT NULL, lease INTEGER NOT NULL, attempt INTEGER NOT NULL);"
-                "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased BEGIN"
-                " INSERT INTO storm_deliveries (message_id, lease, attempt)"
-                " VALUES (NEW.message_id, NEW.lease, NEW.attempt); END",
-                NULL, NULL);
-}
-
-void storm_look_close(storm_look *look)
-{
-    if (look->sqlite != NULL)
-        assert_int_equal(SQLITE_OK, sqlite3_close(look->sqlite));
-    look->sqlite = NULL;
 }
 
 /* --- The whole state, while others write
@@ -432,7 +302,8 @@ static void check_ends(storm_report *report, int64_t id, const said *m)
 static void check_attempts(storm_report *report, int64_t id, const said *m)
 {
     const bool by_hand = m->place == NULL || strcmp(m->place->queue, "plain") == 0
-                         || strcmp(m->place->queue, "frail") == 0;
+                         || strcmp(m->place->queue, "frail") == 0
+                         || strcmp(m->place->queue, "hot") == 0;
     const bool replayed = was_asked(m, "replay");
 
     for (size_t i = 0; i < m->ndeliveries; i++) {

@@ -41,13 +41,18 @@ void together(size_t count, void (*fn)(void *shared, size_t i), void *shared)
     free(threads);
 }
 
+/* A child that takes longer than this hangs: it is ended by SIGALRM. */
+#define CHILD_SECONDS 30
+
 /* A child leaves by _exit(): the parent's connections and files are not its to close. */
 static pid_t start_child(int (*fn)(void *shared), void *shared)
 {
     (void)fflush(NULL);
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        (void)alarm(CHILD_SECONDS);
         _exit(fn(shared));
+    }
     assert_true(pid > 0);
     return pid;
 }

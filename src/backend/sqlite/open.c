@@ -169,7 +169,7 @@ static pgqrs_status open_handle(pgqrs__conn *conn, bool create, pgqrs_error *err
     return status;
 }
 
-/* Set, or with "" ask for, the journal mode. @return a code of SQLite; *out_wal: it is the write-ahead log */
+/* Ask for the journal mode, or set it. @return a code of SQLite; *out_wal: it is the write-ahead log */
 static int journal_mode(sqlite3 *handle, const char *sql, bool *out_wal)
 {
     sqlite3_stmt *stmt = NULL;
@@ -188,25 +188,44 @@ static int journal_mode(sqlite3 *handle, const char *sql, bool *out_wal)
     return rc;
 }
 
-/* Switching to the write-ahead log needs the file alone for a moment, and SQLite does not wait for that by
- * itself. */
-static pgqrs_status use_wal(pgqrs__conn *conn, pgqrs_error *error)
+/* Needs the file alone for a moment, and SQLite does not wait for that by itself. */
+static pgqrs_status switch_to_wal(pgqrs__conn *conn, pgqrs_error *error)
 {
     bool wal = false;
-    int  rc  = journal_mode(conn->handle, "PRAGMA journal_mode", &wal);
+    int  rc;
 
-    for (int tries = 0; rc == SQLITE_OK && !wal; tries++) {
+    for (int tries = 0;; tries++) {
         rc = journal_mode(conn->handle, "PRAGMA journal_mode = WAL", &wal);
-        if (rc == SQLITE_OK && !wal) {
-            pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
-                        "cannot use a write-ahead log for \"%s\"", conn->db->path);
-            pgqrs__hint(error, "The file must be on a local file system.");
-            return PGQRS_ECONFIG;
-        }
-        if ((rc & 0xff) == SQLITE_BUSY && on_busy(conn, tries))
-            rc = SQLITE_OK;
+        if ((rc & 0xff) != SQLITE_BUSY || !on_busy(conn, tries))
+            break;
     }
-    return rc == SQLITE_OK ? PGQRS_OK : pgqrs__sqlite_fail(conn, rc, "PRAGMA journal_mode", error);
+    if (rc != SQLITE_OK)
+        return pgqrs__sqlite_fail(conn, rc, "PRAGMA journal_mode", error);
+    if (!wal) {
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot use a write-ahead log for \"%s\"",
+                    conn->db->path);
+        pgqrs__hint(error, "The file must be on a local file system.");
+        return PGQRS_ECONFIG;
+    }
+    return PGQRS_OK;
+}
+
+static pgqrs_status use_wal(pgqrs__conn *conn, pgqrs_error *error)
+{
+    bool         wal;
+    int          rc = journal_mode(conn->handle, "PRAGMA journal_mode", &wal);
+    pgqrs_status status;
+
+    if (rc != SQLITE_OK)
+        return pgqrs__sqlite_fail(conn, rc, "PRAGMA journal_mode", error);
+    if (wal)
+        return PGQRS_OK;
+    status = pgqrs__filelock_take(conn->db->lock, conn->deadline_us, error);
+    if (status != PGQRS_OK)
+        return status;
+    status = switch_to_wal(conn, error);
+    pgqrs__filelock_yield(conn->db->lock);
+    return status;
 }
 
 static pgqrs__conn *conn_new(pgqrs__db *db)
@@ -294,14 +313,7 @@ static pgqrs_status open_file(pgqrs__db *db, pgqrs_error *error)
     rc = open_handle(db->first, true, error);
     if (rc == PGQRS_OK)
         rc = pgqrs__filelock_join(db->path, ENGINE, &db->lock, error);
-    if (rc != PGQRS_OK)
-        return rc;
-    rc = pgqrs__filelock_take(db->lock, db->first->deadline_us, error);
-    if (rc != PGQRS_OK)
-        return rc;
-    rc = use_wal(db->first, error);
-    pgqrs__filelock_yield(db->lock);
-    return rc;
+    return rc == PGQRS_OK ? use_wal(db->first, error) : rc;
 }
 
 static pgqrs_status open_memory(pgqrs__db *db, pgqrs_error *error)

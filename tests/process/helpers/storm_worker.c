@@ -20,7 +20,7 @@
 
 #define THREADS   4
 #define BEATERS   2
-#define CLAIM_MAX 16
+#define CLAIM_MAX 32
 #define KNOWN_MAX 512 /* ids that a producer remembers, to cancel and replay */
 #define KEYS      40  /* idempotency keys, shared by all producers */
 #define LEASE     (40 * PGQRS_MILLISECOND)
@@ -51,6 +51,9 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
     va_end(list);
     if (used > (int)sizeof(line) - 2)
         used = (int)sizeof(line) - 2;
+    for (int i = 0; i < used; i++)
+        if (line[i] == '\n')
+            line[i] = ' ';
     line[used++] = '\n';
     if (write(log_fd, line, (size_t)used) != used) /* one write: whole lines, whatever happens */
         _exit(4);
@@ -133,22 +136,23 @@ static void enqueue_one(uint64_t *random)
 static void enqueue_some(uint64_t *random)
 {
     static int64_t n;
-    const char    *payloads[20];
-    char           text[20][64];
-    int64_t        ids[20];
+    const char    *payloads[CLAIM_MAX];
+    char           text[CLAIM_MAX][64];
+    int64_t        ids[CLAIM_MAX];
+    const char    *queue = random_below(random, 4) == 0 ? "plain" : "hot";
     pgqrs_error    error;
-    const size_t   count = 1 + (size_t)random_below(random, 20);
+    const size_t   count = 1 + (size_t)random_below(random, CLAIM_MAX);
 
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(text[i], sizeof(text[i]), "{\"m\":%ld,\"n\":%lld}", (long)getpid(),
                        (long long)n++);
         payloads[i] = text[i];
     }
-    const pgqrs_status rc = pgqrs_enqueue_many(store, "plain", payloads, count, NULL, ids, &error);
+    const pgqrs_status rc = pgqrs_enqueue_many(store, queue, payloads, count, NULL, ids, &error);
     (void)may_be(rc, &error, 0, 0, "enqueue_many");
     if (rc == PGQRS_OK)
         for (size_t i = 0; i < count; i++) {
-            note("enqueued %lld 0 0 plain -", (long long)ids[i]);
+            note("enqueued %lld 0 0 %s -", (long long)ids[i], queue);
             know(ids[i]);
         }
     breathe(rc);
@@ -329,37 +333,58 @@ static void release_one(const pgqrs_message *m, const pgqrs_release_options *opt
     answered(m, verb, rc, &error);
 }
 
-static void handle(const batch *b, const pgqrs_message *m, uint64_t *random)
+static void delete_one(const pgqrs_message *m)
 {
-    const int64_t dice = calm ? 0 : random_below(random, b->beaters > 0 ? 80 : 160);
+    pgqrs_error error;
+    asked(m, "delete");
+    const pgqrs_status rc = pgqrs_delete(store, m, &error);
+    answered(m, "delete", rc, &error);
+}
+
+/* Quick ends of all kinds, while everything is extended all the time. */
+static void handle_hot(const pgqrs_message *m, uint64_t *random)
+{
+    const int64_t dice = calm ? 0 : random_below(random, 100);
+
+    if (dice < 35)
+        archive_one(m);
+    else if (dice < 45)
+        delete_one(m);
+    else if (dice < 90)
+        release_one(m, NULL);
+    else
+        release_one(m, PGQRS_OPTIONS(release, .delay_us = 20 * PGQRS_MILLISECOND));
+}
+
+static void handle(const pgqrs_message *m, uint64_t *random)
+{
+    const int64_t dice = calm ? 0 : random_below(random, 100);
     pgqrs_error   error;
     pgqrs_status  rc;
 
-    if (dice < 35) {
+    if (dice < 25) {
         archive_one(m);
-    } else if (dice < 43) {
-        asked(m, "delete");
-        rc = pgqrs_delete(store, m, &error);
-        answered(m, "delete", rc, &error);
-    } else if (dice < 53) {
+    } else if (dice < 29) {
+        delete_one(m);
+    } else if (dice < 34) {
         release_one(m, NULL);
-    } else if (dice < 59) {
+    } else if (dice < 38) {
         release_one(m, PGQRS_OPTIONS(release, .delay_us = random_below(random, 80) * 1000));
-    } else if (dice < 64) {
+    } else if (dice < 42) {
         release_one(m, PGQRS_OPTIONS(release, .counted = true));
-    } else if (dice < 70) {
+    } else if (dice < 46) {
         asked(m, "retry");
         rc = pgqrs_retry(store, m, "STORM", "again", &error);
         answered(m, "retry", rc, &error);
-    } else if (dice < 73) {
+    } else if (dice < 48) {
         asked(m, "dead_letter");
         rc = pgqrs_dead_letter(store, m, "STORM", "never", &error);
         answered(m, "dead_letter", rc, &error);
-    } else if (dice < 80) {
+    } else if (dice < 52) {
         rc = pgqrs_extend(store, m, LEASE, &error);
         (void)may_be(rc, &error, 1u << PGQRS_ELEASE | 1u << PGQRS_ECANCELLED, m->id, "extend");
         archive_one(m);
-    } else if (dice < 150) {
+    } else if (dice < 92) {
         sleep_us(until_expiry_us(m, random));
         archive_one(m);
     } /* else: forget it, the lease passes */
@@ -372,15 +397,17 @@ static void *handle_batch(void *argument)
 
     store = stores[random_below(&random, 2)];
     for (;;) {
-        const size_t some = random_below(&random, 8) == 0 ? 4 : 1;
+        const size_t some = random_below(&random, 12) == 0 ? 4 : 1;
         const size_t i    = atomic_fetch_add(&b->next, some);
         if (i >= b->count)
             break;
         const size_t count = b->count - i < some ? b->count - i : some;
         if (count > 1)
             archive_some(b->messages + i, count);
+        else if (b->beaters > 0)
+            handle_hot(b->messages[i], &random);
         else
-            handle(b, b->messages[i], &random);
+            handle(b->messages[i], &random);
     }
     (void)atomic_fetch_sub(&b->working, 1);
     return NULL;
@@ -389,12 +416,12 @@ static void *handle_batch(void *argument)
 /* Extends everything that the claim took, whatever the other threads do with it. */
 static void *beat(void *argument)
 {
-    const batch *b = argument;
-    pgqrs_status statuses[CLAIM_MAX];
-    pgqrs_error  error;
-    uint64_t     random = own_random();
+    static _Atomic unsigned turn;
+    const batch            *b = argument;
+    pgqrs_status            statuses[CLAIM_MAX];
+    pgqrs_error             error;
 
-    store = stores[random_below(&random, 2)];
+    store = stores[atomic_fetch_add(&turn, 1) % 2];
     while (atomic_load(&b->working) > 0) {
         const pgqrs_status rc =
             pgqrs_extend_many(store, b->messages, b->count, LEASE, statuses, &error);
@@ -461,9 +488,12 @@ static void consume_messages(void)
     uint64_t random = own_random();
 
     while (!ending) {
-        batch           b = { .beaters = random_below(&random, 5) < 2 ? BEATERS : 0 };
-        pgqrs_messages *messages =
-            claim_some(random_below(&random, 3) == 0 ? "frail" : "plain", &random);
+        const int64_t   dice     = random_below(&random, 10);
+        batch           b        = { .beaters = dice < 5 ? BEATERS : 0 };
+        pgqrs_messages *messages = claim_some(dice < 5   ? "hot"
+                                              : dice < 8 ? "plain"
+                                                         : "frail",
+                                              &random);
         for (; b.count < pgqrs_messages_count(messages); b.count++)
             b.messages[b.count] = pgqrs_messages_at(messages, b.count);
         if (b.count > 0)
