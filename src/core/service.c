@@ -260,7 +260,8 @@ static void nudge(pgqrs__service *s)
         s->store->backend->wake(s->listener);
 }
 
-static void service_free(pgqrs__service *s)
+/* As with the store: after fork() the locks are left as they are. */
+static void service_free(pgqrs__service *s, bool forked)
 {
     size_t cursor = 0;
     void  *value;
@@ -268,8 +269,10 @@ static void service_free(pgqrs__service *s)
     while (pgqrs__map_iterate(&s->kept, &cursor, NULL, &value))
         pgqrs__free(value);
     pgqrs__map_free(&s->kept);
-    pgqrs__cond_destroy(&s->changed);
-    pgqrs__mutex_destroy(&s->lock);
+    if (!forked) {
+        pgqrs__cond_destroy(&s->changed);
+        pgqrs__mutex_destroy(&s->lock);
+    }
     pgqrs__free(s);
 }
 
@@ -310,7 +313,7 @@ static pgqrs__service *service_start(pgqrs_store *store)
         goto done;
     }
     if (pgqrs__thread_start(&s->thread, service_main, s, "pgqrs-service") != 0) {
-        service_free(s);
+        service_free(s, false);
         s = NULL;
         goto done;
     }
@@ -333,7 +336,7 @@ void pgqrs__service_stop(pgqrs_store *store, bool forked)
         pgqrs__mutex_unlock(&s->lock);
         pgqrs__thread_join(&s->thread);
     }
-    service_free(s);
+    service_free(s, forked);
     store->service = NULL;
 }
 

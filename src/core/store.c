@@ -73,7 +73,9 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
     return PGQRS_OK;
 }
 
-static void store_free(pgqrs_store *store)
+/* Free its memory. In a child after fork() the locks are left as they are: a thread of the parent may
+ * have been waiting at one, and it will never leave. */
+static void store_free(pgqrs_store *store, bool forked)
 {
     size_t cursor = 0;
     void  *state;
@@ -85,9 +87,11 @@ static void store_free(pgqrs_store *store)
     pgqrs__map_free(&store->tokens);
     pgqrs__smap_free(&store->queue_ids);
     pgqrs__free(store->idle);
-    pgqrs__cond_destroy(&store->woken);
-    pgqrs__cond_destroy(&store->conn_free);
-    pgqrs__mutex_destroy(&store->lock);
+    if (!forked) {
+        pgqrs__cond_destroy(&store->woken);
+        pgqrs__cond_destroy(&store->conn_free);
+        pgqrs__mutex_destroy(&store->lock);
+    }
     pgqrs__free(store);
 }
 
@@ -197,7 +201,7 @@ void pgqrs_close(pgqrs_store *store)
             store->backend->disconnect(store->idle[i].conn, forked);
         store->backend->close(store->db, forked);
     }
-    store_free(store);
+    store_free(store, forked);
 }
 
 pgqrs_status pgqrs__enter(pgqrs_store *store, pgqrs_error *error)
