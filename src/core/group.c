@@ -206,10 +206,12 @@ static bool group_has_room(const group *g, const pgqrs__op *op)
            && g->bytes + op->bytes <= PGQRS__GROUP_BYTES_MAX;
 }
 
-/* Move what can go together from the waiting operations into the group. Under the lock. */
-static void gather(pgqrs_store *store, group *g)
+/* Move what can go together from the waiting operations into the group. False when nothing moved;
+ * one for which there is no memory fails here. Under the lock. */
+static bool gather(pgqrs_store *store, group *g)
 {
     pgqrs__op *before = NULL;
+    bool       moved  = false;
     pgqrs__op *next;
 
     for (pgqrs__op *op = store->pending_first; op != NULL; op = next) {
@@ -223,6 +225,7 @@ static void gather(pgqrs_store *store, group *g)
             before = op;
             continue;
         }
+        moved = true;
         if (before == NULL)
             store->pending_first = next;
         else
@@ -241,6 +244,14 @@ static void gather(pgqrs_store *store, group *g)
         g->bytes += op->bytes;
         g->deadline_us = PGQRS__MAX(g->deadline_us, op->deadline_us);
     }
+    return moved;
+}
+
+/* A turn is free: whoever is first may lead the next group. Under the lock. */
+static void wake_first(pgqrs_store *store)
+{
+    if (store->pending_first != NULL)
+        pgqrs__cond_signal(&store->pending_first->done);
 }
 
 /* --- Folding ---------------------------------------------------------------------------------- */
@@ -567,20 +578,24 @@ static void run_group(pgqrs_store *store, group *g)
     }
 }
 
-/* Lead one group, if a turn is free and anything can go. Under the lock, which is left
- * meanwhile. */
+/* Lead one group, if a turn is free and anything can go: false when nothing has changed. Under the
+ * lock, which is left meanwhile. */
 static bool lead(pgqrs_store *store)
 {
     int   most = (store->backend->caps & PGQRS__CAP_WRITERS) != 0 ? GROUPS_IN_FLIGHT : 1;
     group g;
+    bool  moved;
 
     if (store->groups_in_flight >= most)
         return false;
     g.count = g.rows = g.bytes = 0;
     g.deadline_us              = INT64_MIN;
-    gather(store, &g);
-    if (g.count == 0)
-        return false;
+    moved                      = gather(store, &g);
+    if (g.count == 0) {
+        if (moved)
+            wake_first(store);
+        return moved;
+    }
     store->groups_in_flight++;
     pgqrs__mutex_unlock(&store->lock);
 
@@ -597,8 +612,7 @@ static bool lead(pgqrs_store *store)
                     : 0);
         op_done(g.ops[i]);
     }
-    if (store->pending_first != NULL)
-        pgqrs__cond_signal(&store->pending_first->done);
+    wake_first(store);
     return true;
 }
 
@@ -620,9 +634,8 @@ pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_le
         if (op->stage == PGQRS__OP_PENDING) {
             pending_remove(store, op);
             pgqrs__flag(error, PGQRS_RETRYABLE);
-            if (store->pending_first != NULL) /* a turn may have been meant for us */
-                pgqrs__cond_signal(&store->pending_first->done);
-        } else { /* on its way: the group goes on without its caller */
+            wake_first(store); /* a turn may have been meant for us */
+        } else {               /* on its way: the group goes on without its caller */
             op->abandoned = true;
             *out_left     = true;
             pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
