@@ -33,8 +33,7 @@ static void on_notice(void *arg, const PGresult *notice)
         return;
     if (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0
         || strncmp(pgqrs__pg_sqlstate(notice), "57P", 3) == 0) {
-        /* libpq hands the words with which the server closes an idle connection over as a notice.
-         */
+        /* The words with which the server closes an idle connection come as a notice. */
         (void)snprintf(conn->last_state, sizeof conn->last_state, "%s", pgqrs__pg_sqlstate(notice));
         (void)snprintf(conn->last_words, sizeof conn->last_words, "%s", text);
     } else {
@@ -43,8 +42,7 @@ static void on_notice(void *arg, const PGresult *notice)
     }
 }
 
-/* Connect, one address after the other, as far as the time allows. false: not connected, or timed
- * out. */
+/* Connect, one address after the other, as far as the time allows. */
 static bool dial_within(PGconn *pg, int64_t deadline_us, bool *timed_out)
 {
     PostgresPollingStatusType want = PGRES_POLLING_WRITING;
@@ -64,8 +62,7 @@ static bool dial_within(PGconn *pg, int64_t deadline_us, bool *timed_out)
     return true;
 }
 
-/* One try. With several hosts libpq must be the one that waits: only then it gives each its share.
- */
+/* One try. With several hosts libpq must be the one that waits: only so each gets its share. */
 static PGconn *dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, const char *options,
                     int64_t deadline_us, bool *timed_out)
 {
@@ -86,7 +83,7 @@ static PGconn *dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, const char *opt
         keys[n]     = "options";
         values[n++] = options;
     }
-    if (dsn->hosts > 1 && !dsn->own_limit) {
+    if (dsn->hosts > 1 && dsn->limit_s <= 0) {
         (void)snprintf(seconds, sizeof seconds, "%d", (int)PGQRS__MIN(PGQRS__MAX(share, 2), 3600));
         keys[n]     = "connect_timeout";
         values[n++] = seconds;
@@ -99,6 +96,9 @@ static PGconn *dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, const char *opt
             (void)PQsetNoticeReceiver(pg, on_notice, conn);
         return pg;
     }
+    if (dsn->limit_s > 0)
+        deadline_us = PGQRS__MIN(deadline_us,
+                                 pgqrs__i64_add_sat(pgqrs__mono_us(), dsn->limit_s * PGQRS_SECOND));
     pg = PQconnectStartParams(keys, values, 1);
     if (pg != NULL) {
         (void)PQsetNoticeReceiver(pg, on_notice, conn);
@@ -159,8 +159,9 @@ pgqrs_status pgqrs__pg_dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, int64_t
         PQfinish(pg);
         return rc;
     }
-    conn->pg      = pg;
-    conn->unnamed = pooled;
+    conn->pg            = pg;
+    conn->unnamed       = pooled;
+    conn->last_words[0] = '\0';
     return PGQRS_OK;
 }
 

@@ -116,8 +116,10 @@ pgqrs_status pgqrs__pg_dsn_read(pgqrs__pg_dsn *dsn, const char *text, pgqrs_erro
     if (value == NULL)
         value = getenv("PGHOST");
     dsn->hosts = hosts_of(value);
-    dsn->own_limit =
-        option_of(known, "connect_timeout") != NULL || getenv("PGCONNECT_TIMEOUT") != NULL;
+    value      = option_of(known, "connect_timeout");
+    if (value == NULL)
+        value = getenv("PGCONNECT_TIMEOUT");
+    dsn->limit_s = value == NULL ? 0 : atoi(value);
     PQconninfoFree(known);
     return PGQRS_OK;
 

@@ -13,8 +13,7 @@ const char *pgqrs__pg_sqlstate(const PGresult *answer)
     return state == NULL ? "" : state;
 }
 
-/* What a SQLSTATE means to a caller. A pattern is a whole code, or the two characters of a class.
- */
+/* What a SQLSTATE means to a caller. A pattern is a whole code, or how several begin. */
 typedef struct meaning {
     const char  *state;
     pgqrs_status status;
@@ -24,11 +23,9 @@ typedef struct meaning {
 
 static const char hint_install[] = "Run pgqrs_install() once.";
 static const char hint_roles[] =
-    "Grant the role what its part needs: docs/postgres.md lists the grants "
-    "of producers and workers.";
+    "Grant the role what it needs: producers and workers need different things.";
 static const char hint_primary[] =
-    "Connect to the primary: target_session_attrs=read-write in the DSN "
-    "finds it.";
+    "Connect to the primary: target_session_attrs=read-write in the DSN finds it.";
 
 static const meaning meanings[] = {
     { "40001", PGQRS_EBUSY, 0, NULL },          /* serialization_failure */

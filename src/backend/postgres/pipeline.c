@@ -21,6 +21,8 @@ int pgqrs__pg_poll(int fd, short events, int second_fd, int64_t deadline_us)
     struct pollfd fds[2] = { { .fd = fd, .events = events },
                              { .fd = second_fd, .events = POLLIN } };
 
+    if (fd < 0) /* closed: reading says so */
+        return 1;
     for (;;) {
         int timeout = -1, ready;
 
@@ -126,8 +128,7 @@ pgqrs_status pgqrs__pg_open(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error 
     return rc;
 }
 
-/* --- Taking the answers
- * ---------------------------------------------------------------------------- */
+/* --- Taking the answers -------------------------------------------------------------------- */
 
 typedef enum course { COURSE_ON, COURSE_LOST, COURSE_LATE } course;
 
@@ -203,8 +204,8 @@ static course receive(pgqrs__conn *conn, answers *all, int64_t deadline_us, pgqr
         if (way == COURSE_LOST && all->failure != NULL)
             return way;
     }
-    if (PQtransactionStatus(conn->pg)
-        == PQTRANS_ACTIVE) /* early versions want to be asked once more */
+    /* Early versions of libpq 14 want to be asked once more. */
+    if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE)
         PQclear(PQgetResult(conn->pg));
     return COURSE_ON;
 }
@@ -235,8 +236,8 @@ static pgqrs_status judge(pgqrs__conn *conn, answers *all, course way, pgqrs__pg
     if (way == COURSE_ON && all->failure == NULL) {
         if (all->refused == PGQRS_OK)
             return PGQRS_OK;
-        if (stake != PGQRS__PG_STAKE_NONE)
-            pgqrs__flag(error, PGQRS_MAYBE_APPLIED); /* it is, but the rows were not taken */
+        if (stake == PGQRS__PG_STAKE_SYNC) /* it is applied, but the rows were not taken */
+            pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
         return all->refused;
     }
     if (way == COURSE_ON)

@@ -25,9 +25,9 @@ typedef struct pgqrs__pg_dsn {
     char *text;
     char
         *options; /* what the user wants at startup (from the DSN, PGOPTIONS, a service); or NULL */
-    char *password;  /* as libpq reads it out of the DSN; or NULL */
-    int   hosts;     /* how many may have to be tried */
-    bool  own_limit; /* it sets a connect_timeout */
+    char *password; /* as libpq reads it out of the DSN; or NULL */
+    int   hosts;    /* how many may have to be tried */
+    int   limit_s;  /* its connect_timeout; or 0 */
 } pgqrs__pg_dsn;
 
 struct pgqrs__db {

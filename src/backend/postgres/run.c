@@ -142,6 +142,6 @@ pgqrs_status pgqrs__pg_end(pgqrs__conn *conn, bool commit, int64_t deadline_us, 
 
 bool pgqrs__pg_usable(pgqrs__conn *conn)
 {
-    return !conn->broken && !conn->begun && PQstatus(conn->pg) == CONNECTION_OK
+    return !conn->broken && !conn->starting && !conn->begun && PQstatus(conn->pg) == CONNECTION_OK
            && PQtransactionStatus(conn->pg) == PQTRANS_IDLE && conn->last_words[0] == '\0';
 }
