@@ -4,7 +4,8 @@
     check_layers.py [ROOT]
 
     src/util/            util, public headers
-    src/backend/         the above, backend.h, generated tables; backends.c alone sees every backend
+    src/backend/         the above, the headers that backends share (src/backend/*.h), generated
+                         tables; backends.c alone sees every backend
     src/backend/NAME/    the above, and its own folder
     src/core/            util, backend.h, generated tables, core, public headers
     cli/ examples/ python/   public headers, and their own folder
@@ -43,7 +44,7 @@ def resolve(root: Path, source: Path, name: str) -> str | None:
     return name if name in GENERATED else None
 
 
-def allowed(layer: tuple[str, ...]) -> tuple[str, ...]:
+def allowed(root: Path, layer: tuple[str, ...]) -> tuple[str, ...]:
     """Prefixes of the paths that a file of this layer may include."""
     if layer[0] in USERS:
         return (f"{layer[0]}/", "include/")
@@ -52,7 +53,8 @@ def allowed(layer: tuple[str, ...]) -> tuple[str, ...]:
     shared = ("src/util/", "include/", BACKEND_H, *sorted(GENERATED))
     if layer[1] == "core":
         return (*shared, "src/core/")
-    if layer[1] == "backend" and len(layer) > 2:
+    shared += tuple(f"src/backend/{header.name}" for header in (root / "src/backend").glob("*.h"))
+    if len(layer) > 2:
         return (*shared, f"src/backend/{layer[2]}/")
     return shared
 
@@ -63,7 +65,7 @@ def check(root: Path, source: Path) -> Iterator[str]:
     if layer[0] == "src" and layer[1:2] not in (("util",), ("core",), ("backend",)):
         yield f"{path}:1: belongs to no layer"
         return
-    prefixes = allowed(layer)
+    prefixes = allowed(root, layer)
     if path == REGISTRY:
         prefixes += ("src/backend/",)
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
