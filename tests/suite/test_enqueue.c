@@ -244,9 +244,9 @@ static void g25_a_delay_counts_from_the_time_that_the_call_says(void **state)
     world  *w    = *state;
     int64_t then = now_us(w) + PGQRS_HOUR;
     queue(w, "orders");
-    int64_t      id = enqueue_with(w, "orders", "1",
-                                   PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_SECOND, .now_us = then));
-    pgqrs_record r  = record(w, id);
+    const pgqrs_enqueue_options *later =
+        PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_SECOND, .now_us = then);
+    pgqrs_record r = record(w, enqueue_with(w, "orders", "1", later));
     assert_int_equal(then, r.enqueued_at_us);
     assert_int_equal(then + PGQRS_SECOND, r.visible_at_us);
 }
@@ -311,10 +311,9 @@ static void g12_a_key_goes_with_the_other_options(void **state)
 {
     world *w = *state;
     queue(w, "orders");
-    int64_t      id = enqueue_with(w, "orders", "1",
-                                   PGQRS_OPTIONS(enqueue, .key = "k", .priority = 2, .headers = "{}",
-                                                 .delay_us = PGQRS_SECOND));
-    pgqrs_record r  = record(w, id);
+    const pgqrs_enqueue_options *all = PGQRS_OPTIONS(enqueue, .key = "k", .priority = 2,
+                                                     .headers = "{}", .delay_us = PGQRS_SECOND);
+    pgqrs_record                 r   = record(w, enqueue_with(w, "orders", "1", all));
     assert_int_equal(PGQRS_STATE_SCHEDULED, r.state);
     assert_int_equal(2, r.priority);
     assert_string_equal("{}", r.headers);
