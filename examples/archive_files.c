@@ -25,14 +25,14 @@
 
 #define LEASE_US   (2 * PGQRS_SECOND) /* a run whose worker died is taken over after this */
 #define WAIT_US    (60 * PGQRS_SECOND)
-#define NAME_BYTES 256
+#define NAME_BYTES 240 /* "checksum NAME" names a step, in at most 255 bytes */
 #define LINE_BYTES 1024
 #define PATH_BYTES 4096
 
 static pgqrs_status list_files(pgqrs_step *step, const char *folder);
 static pgqrs_status checksum(pgqrs_step *step, const char *folder, const char *file);
-static pgqrs_status
-create_archive(pgqrs_step *step, const char *folder, const char *archive, const char *files);
+static pgqrs_status create_archive(pgqrs_step *step, const char *folder, const char *archive,
+                                   const char *files);
 static pgqrs_status verify_archive(pgqrs_step *step, const char *archive, const char *sums);
 static bool         next_string(const char **json, char *out, size_t size);
 
@@ -87,10 +87,18 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static bool may_name_a_step(const char *name)
+{
+    for (const char *c = name; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return strlen(name) < NAME_BYTES;
+}
+
 /* Records ["a.txt","b.txt"]: the regular files, by name. */
 static pgqrs_status list_files(pgqrs_step *step, const char *folder)
 {
-    char         **names = NULL, **more, *json = NULL, path[PATH_BYTES + NAME_BYTES + 1];
+    char         **names = NULL, **more, *json = NULL, path[PATH_BYTES + 257];
     size_t         count = 0, size;
     FILE          *out   = open_memstream(&json, &size);
     DIR           *dir   = opendir(folder);
@@ -106,6 +114,10 @@ static pgqrs_status list_files(pgqrs_step *step, const char *folder)
         (void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         if (stat(path, &info) != 0 || !S_ISREG(info.st_mode))
             continue;
+        if (!may_name_a_step(entry->d_name)) {
+            rc = pgqrs_step_fail(step, "NAME", "a file's name is too long, or has odd characters");
+            goto done;
+        }
         more = realloc(names, (count + 1) * sizeof *names);
         if (more == NULL || (more[count] = strdup(entry->d_name)) == NULL) {
             names = more != NULL ? more : names;
@@ -115,13 +127,16 @@ static pgqrs_status list_files(pgqrs_step *step, const char *folder)
         names = more;
         count++;
     }
-    if (count > 0)
-        qsort(names, count, sizeof *names, by_name);
+    if (count == 0) {
+        rc = pgqrs_step_fail(step, "EMPTY", "the folder holds no files");
+        goto done;
+    }
+    qsort(names, count, sizeof *names, by_name);
     for (size_t i = 0; i < count; i++) {
         (void)fputs(i == 0 ? "[" : ",", out);
         quote(out, names[i]);
     }
-    (void)fputs(count == 0 ? "[]" : "]", out);
+    (void)fputc(']', out);
     (void)fflush(out);
     executed(step);
     rc = pgqrs_step_succeed(step, json);
@@ -152,8 +167,8 @@ static pgqrs_status checksum(pgqrs_step *step, const char *folder, const char *f
     return rc;
 }
 
-static pgqrs_status
-create_archive(pgqrs_step *step, const char *folder, const char *archive, const char *files)
+static pgqrs_status create_archive(pgqrs_step *step, const char *folder, const char *archive,
+                                   const char *files)
 {
     char       **args  = NULL, **more, name[NAME_BYTES];
     size_t       count = 0;
@@ -360,8 +375,8 @@ static void on_signal(int number)
     pgqrs_worker_stop(worker);
 }
 
-static pgqrs_status
-start(pgqrs_store *store, const char *folder, const char *archive, pgqrs_error *error)
+static pgqrs_status start(pgqrs_store *store, const char *folder, const char *archive,
+                          pgqrs_error *error)
 {
     char        *json = NULL;
     size_t       size;

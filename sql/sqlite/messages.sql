@@ -1,11 +1,16 @@
--- Messages. One that lives has a row in exactly one of ready, scheduled, leased and archive. A move is
--- several statements here, in one transaction that nobody else writes beside. n is the ordinal of the
--- question: a missing n is the answer "no". What a part of a move needs is read from where it still is.
+-- Messages. One that lives has a row in exactly one of ready, scheduled, leased and archive. A move
+-- is several statements here, in one transaction that nobody else writes beside. n is the ordinal
+-- of the question: a missing n is the answer "no". What a part of a move needs is read from where
+-- it still is.
 --
--- OR FAIL: an error undoes the transaction, or the savepoint, so SQLite need not keep copies of pages to
--- undo the statement alone. It saves a quarter of an enqueue.
+-- Rows are looked up by rowid, or by an index that is named: an application that shares the file
+-- may run ANALYZE when the tables are nearly empty, and SQLite would go on to walk or sort them
+-- when they are full. + before a column says that its index is not meant.
+--
+-- OR FAIL: an error undoes the transaction, or the savepoint, so SQLite need not keep copies of
+-- pages to undo the statement alone. It saves a quarter of an enqueue.
 
--- ---- fragments ------------------------------------------------------------------------------------------
+-- ---- fragments ----------------------------------------------------------------------------------
 
 -- The row of leased that is held under the lease asked for.
 -- fragment: held
@@ -17,12 +22,12 @@ WHERE l.message_id = $message AND l.queue_id = $queue AND l.lease = $lease
 SELECT r.seq, r.queue_id, r.attempt FROM @schema.pgqrs_ready r
 WHERE r.seq = $message AND r.message_id = r.seq
 UNION ALL
-SELECT r.seq, r.queue_id, r.attempt FROM @schema.pgqrs_ready r
+SELECT r.seq, r.queue_id, r.attempt FROM @schema.pgqrs_ready r INDEXED BY pgqrs_ready_again
 WHERE r.message_id = $message AND r.seq <> r.message_id
 UNION ALL
 SELECT 0, d.queue_id, d.attempt FROM @schema.pgqrs_scheduled d WHERE d.message_id = $message
 
--- ---- putting in -----------------------------------------------------------------------------------------
+-- ---- putting in ---------------------------------------------------------------------------------
 
 -- fragment: visible_later
 ($visible_at > @now OR @now + $delay_us > @now)
@@ -39,16 +44,18 @@ SELECT $n AS n, m.id, 0 AS woken FROM @schema.pgqrs_messages m WHERE m.id = $id
 
 -- No n: there is no such queue.
 -- name: message_enqueue :many
--- args: queue i32[], priority i16[], producer i64[]?, payload json[], headers json[]?, delay_us i64[]?,
--- args: visible_at time[]?, channel text?, now time?
+-- args: queue i32[], priority i16[], producer i64[]?, payload json[], headers json[]?,
+-- args: delay_us i64[]?, visible_at time[]?, channel text?, now time?
 -- cols: n i64, id i64, woken i64
 -- ids: 1
-INSERT OR FAIL INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
+INSERT OR FAIL INTO @schema.pgqrs_messages
+    (id, queue_id, priority, enqueued_at, producer, payload, headers)
 SELECT $id, q.id, $priority, @now, $producer, $payload, $headers
 FROM @schema.pgqrs_queues q WHERE q.id = $queue AND q.deleted_at IS NULL;
 @{put};
 
--- No n: the key stands for a message already (key_find in a second statement), or there is no such queue.
+-- No n: the key stands for a message already (key_find in a second statement), or there is no such
+-- queue.
 -- name: message_enqueue_keyed :many
 -- args: queue i32[], key text[], ttl_us i64[], priority i16[], producer i64[]?, payload json[],
 -- args: headers json[]?, delay_us i64[]?, visible_at time[]?, channel text?, now time?
@@ -59,7 +66,8 @@ INSERT INTO @schema.pgqrs_keys (message_id, until, queue_id, key)
 SELECT $id, @now + $ttl_us, q.id, $key
 FROM @schema.pgqrs_queues q WHERE q.id = $queue AND q.deleted_at IS NULL
 ON CONFLICT (queue_id, key) DO NOTHING;
-INSERT OR FAIL INTO @schema.pgqrs_messages (id, queue_id, priority, enqueued_at, producer, payload, headers)
+INSERT OR FAIL INTO @schema.pgqrs_messages
+    (id, queue_id, priority, enqueued_at, producer, payload, headers)
 SELECT k.message_id, k.queue_id, $priority, @now, $producer, $payload, $headers
 FROM @schema.pgqrs_keys k WHERE k.message_id = $id;
 @{put};
@@ -69,27 +77,50 @@ FROM @schema.pgqrs_keys k WHERE k.message_id = $id;
 -- cols: n i64, id i64
 SELECT $n AS n, message_id AS id FROM @schema.pgqrs_keys WHERE queue_id = $queue AND key = $key;
 
--- ---- taking out -----------------------------------------------------------------------------------------
-
--- Ready rows in delivery order.
--- fragment: in_order
-@schema.pgqrs_queues q CROSS JOIN @schema.pgqrs_ready r ON r.queue_id = q.id
+-- ---- taking out ---------------------------------------------------------------------------------
 
 -- fragment: deliverable
-q.id = $queue AND q.paused_at IS NULL AND q.deleted_at IS NULL
+(SELECT paused_at IS NULL AND deleted_at IS NULL FROM @schema.pgqrs_queues WHERE id = $queue)
+
+-- fragment: lease_us
+coalesce($lease_us, (SELECT lease_us FROM @schema.pgqrs_queues WHERE id = $queue))
+
+-- Ready rows in delivery order. That a priority is not negative is nothing new, but without it
+-- SQLite may prefer to sort the queue when statistics tell it of a very short one.
+-- fragment: in_order
+@schema.pgqrs_ready r INDEXED BY pgqrs_ready_order
+
+-- fragment: first_ones
+WHERE r.queue_id = $queue AND r.priority >= 0 AND @{deliverable}
+ORDER BY r.priority, r.seq LIMIT $max_rows
 
 -- fragment: head
-SELECT r.priority, r.seq, r.message_id, r.queue_id, r.attempt, q.lease_us
-FROM @{in_order} WHERE @{deliverable} ORDER BY r.priority, r.seq LIMIT $max_rows
+SELECT r.priority, r.seq, r.message_id, r.queue_id, r.attempt FROM @{in_order} @{first_ones}
 
--- The same, cut before the payloads exceed max_bytes, after one at least.
+-- fragment: bytes
+length(CAST(m.payload AS BLOB))
+
+-- The same, cut before the payloads exceed max_bytes, after one at least. Row by row, so that no
+-- more payloads are looked at than are taken, and one.
 -- fragment: head_bounded
-SELECT f.priority, f.seq, f.message_id, f.queue_id, f.attempt, f.lease_us
-FROM (SELECT h.priority, h.seq, h.message_id, h.queue_id, h.attempt, h.lease_us,
-             row_number() OVER (ORDER BY h.priority, h.seq) AS place,
-             sum(length(CAST(m.payload AS BLOB))) OVER (ORDER BY h.priority, h.seq) AS total
-      FROM (@{head}) h CROSS JOIN @schema.pgqrs_messages m ON m.id = h.message_id) f
-WHERE f.place = 1 OR f.total <= $max_bytes
+WITH RECURSIVE taken (place, priority, seq, message_id, queue_id, attempt, total) AS (
+    SELECT 1, h.priority, h.seq, h.message_id, h.queue_id, h.attempt, @{bytes}
+    FROM (SELECT f.priority, f.seq, f.message_id, f.queue_id, f.attempt FROM (@{head}) f LIMIT 1) h
+    CROSS JOIN @schema.pgqrs_messages m ON m.id = h.message_id
+    UNION ALL
+    SELECT t.place + 1, r.priority, r.seq, r.message_id, r.queue_id, r.attempt, t.total + @{bytes}
+    FROM taken t
+    CROSS JOIN @schema.pgqrs_ready r
+        ON r.seq = coalesce(
+            (SELECT n.seq FROM @schema.pgqrs_ready n INDEXED BY pgqrs_ready_order
+             WHERE n.queue_id = t.queue_id AND n.priority = t.priority AND n.seq > t.seq
+             ORDER BY n.seq LIMIT 1),
+            (SELECT n.seq FROM @schema.pgqrs_ready n INDEXED BY pgqrs_ready_order
+             WHERE n.queue_id = t.queue_id AND n.priority > t.priority
+             ORDER BY n.priority, n.seq LIMIT 1))
+    CROSS JOIN @schema.pgqrs_messages m ON m.id = r.message_id
+    WHERE t.place < $max_rows AND t.total + @{bytes} <= $max_bytes)
+SELECT priority, seq, message_id, queue_id, attempt FROM taken
 
 -- What has just been leased is still in ready.
 -- fragment: picked
@@ -97,27 +128,29 @@ SELECT h.priority, h.seq, l.message_id, l.queue_id, l.attempt, l.claimed_at, l.e
 FROM (@{head}) h CROSS JOIN @schema.pgqrs_leased l ON l.message_id = h.message_id
 
 -- fragment: lease
-INSERT OR FAIL INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
-SELECT h.message_id, $lease, $owner, @now, @now + coalesce($lease_us, h.lease_us), h.queue_id, h.attempt + 1
+INSERT OR FAIL INTO @schema.pgqrs_leased
+    (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
+SELECT h.message_id, $lease, $owner, @now, @now + @{lease_us}, h.queue_id, h.attempt + 1
 
 -- name: message_claim
--- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64, hint2 i64,
--- args: hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64, now time?
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?
+-- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64,
+-- args: hint2 i64, hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64,
+-- args: now time?
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?
 SELECT r.priority, r.seq, r.message_id AS id, r.queue_id, r.attempt + 1 AS attempt, m.enqueued_at,
-       @now AS claimed_at, @now + coalesce($lease_us, q.lease_us) AS expires_at, m.producer, m.payload,
-       m.headers
+       @now AS claimed_at, @now + @{lease_us} AS expires_at, m.producer, m.payload, m.headers
 FROM @{in_order} CROSS JOIN @schema.pgqrs_messages m ON m.id = r.message_id
-WHERE @{deliverable} ORDER BY r.priority, r.seq LIMIT $max_rows;
+@{first_ones};
 @{lease} FROM (@{head}) h;
 DELETE FROM @schema.pgqrs_ready WHERE seq IN (SELECT h.seq FROM (@{head}) h);
 
 -- name: message_claim_bounded
--- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64, hint2 i64,
--- args: hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64, max_bytes i64, now time?
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?
+-- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64,
+-- args: hint2 i64, hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64,
+-- args: max_bytes i64, now time?
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?
 @{lease} FROM (@{head_bounded}) h;
 SELECT p.priority, p.seq, p.message_id AS id, p.queue_id, p.attempt, m.enqueued_at, p.claimed_at,
        p.expires_at, m.producer, m.payload, m.headers
@@ -132,46 +165,54 @@ SELECT p.priority, p.seq, p.message_id AS id, p.queue_id, p.attempt, m.enqueued_
        NULL AS step_retries, NULL AS step_retry_at, NULL AS step_output, NULL AS step_error
 FROM (@{picked}) p CROSS JOIN @schema.pgqrs_messages m ON m.id = p.message_id
 UNION ALL
-SELECT p.priority, p.seq, p.message_id, p.queue_id, p.attempt, p.claimed_at, p.claimed_at, p.expires_at,
-       NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
+SELECT p.priority, p.seq, p.message_id, p.queue_id, p.attempt, p.claimed_at, p.claimed_at,
+       p.expires_at, NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
 FROM (@{picked}) p CROSS JOIN @schema.pgqrs_steps s ON s.run_id = p.message_id
 ORDER BY 1, 2, 12
 
 -- name: run_claim
--- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64, hint2 i64,
--- args: hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64, now time?
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?, step_name text?, step_status i16?,
--- cols: step_retries i32?, step_retry_at time?, step_output json?, step_error json?
+-- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64,
+-- args: hint2 i64, hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64,
+-- args: now time?
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?,
+-- cols: step_name text?, step_status i16?, step_retries i32?, step_retry_at time?,
+-- cols: step_output json?, step_error json?
 @{lease} FROM (@{head}) h;
 @{give_runs};
 DELETE FROM @schema.pgqrs_ready WHERE seq IN (SELECT p.seq FROM (@{picked}) p);
 
 -- name: run_claim_bounded
--- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64, hint2 i64,
--- args: hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64, max_bytes i64, now time?
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?, step_name text?, step_status i16?,
--- cols: step_retries i32?, step_retry_at time?, step_output json?, step_error json?
+-- args: queue i32, max_rows i32, lease i64, owner i64?, lease_us i64?, hint0 i64, hint1 i64,
+-- args: hint2 i64, hint3 i64, hint4 i64, hint5 i64, hint6 i64, hint7 i64, hint8 i64, hint9 i64,
+-- args: max_bytes i64, now time?
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?,
+-- cols: step_name text?, step_status i16?, step_retries i32?, step_retry_at time?,
+-- cols: step_output json?, step_error json?
 @{lease} FROM (@{head_bounded}) h;
 @{give_runs};
 DELETE FROM @schema.pgqrs_ready WHERE seq IN (SELECT p.seq FROM (@{picked}) p);
 
--- Everything held under a lease, for a claim whose answer was lost. It walks the queue's leased rows.
+-- Everything held under a lease, for a claim whose answer was lost. It walks the queue's leased
+-- rows.
 -- name: message_claim_again
 -- args: queue i32, lease i64
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?, step_name text?, step_status i16?,
--- cols: step_retries i32?, step_retry_at time?, step_output json?, step_error json?
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?,
+-- cols: step_name text?, step_status i16?, step_retries i32?, step_retry_at time?,
+-- cols: step_output json?, step_error json?
 SELECT m.priority, 0 AS seq, l.message_id AS id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at,
        l.expires_at, m.producer, m.payload, m.headers, NULL AS step_name, NULL AS step_status,
        NULL AS step_retries, NULL AS step_retry_at, NULL AS step_output, NULL AS step_error
-FROM @schema.pgqrs_leased l CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
+FROM @schema.pgqrs_leased l INDEXED BY pgqrs_leased_key
+CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 WHERE l.queue_id = $queue AND l.lease = $lease
 UNION ALL
-SELECT m.priority, 0, l.message_id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at, l.expires_at,
-       NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
-FROM @schema.pgqrs_leased l CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
+SELECT m.priority, 0, l.message_id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at,
+       l.expires_at, NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
+FROM @schema.pgqrs_leased l INDEXED BY pgqrs_leased_key
+CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 CROSS JOIN @schema.pgqrs_steps s ON s.run_id = l.message_id
 WHERE l.queue_id = $queue AND l.lease = $lease
 ORDER BY 3, 12;
@@ -179,11 +220,14 @@ ORDER BY 3, 12;
 -- One message by its id, also before its time, also of a paused queue. No row: look where it is.
 -- name: message_claim_id
 -- args: message i64, lease i64, owner i64?, lease_us i64?, now time?
--- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time, claimed_at time,
--- cols: expires_at time, producer i64?, payload json?, headers json?, step_name text?, step_status i16?,
--- cols: step_retries i32?, step_retry_at time?, step_output json?, step_error json?
-INSERT OR FAIL INTO @schema.pgqrs_leased (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
-SELECT $message, $lease, $owner, @now, @now + coalesce($lease_us, q.lease_us), w.queue_id, w.attempt + 1
+-- cols: priority i16, seq i64, id i64, queue_id i32, attempt i32, enqueued_at time,
+-- cols: claimed_at time, expires_at time, producer i64?, payload json?, headers json?,
+-- cols: step_name text?, step_status i16?, step_retries i32?, step_retry_at time?,
+-- cols: step_output json?, step_error json?
+INSERT OR FAIL INTO @schema.pgqrs_leased
+    (message_id, lease, owner, claimed_at, expires_at, queue_id, attempt)
+SELECT $message, $lease, $owner, @now, @now + coalesce($lease_us, q.lease_us), w.queue_id,
+       w.attempt + 1
 FROM (@{waiting}) w CROSS JOIN @schema.pgqrs_queues q ON q.id = w.queue_id
 WHERE q.deleted_at IS NULL;
 SELECT m.priority, w.seq, l.message_id AS id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at,
@@ -192,8 +236,8 @@ SELECT m.priority, w.seq, l.message_id AS id, l.queue_id, l.attempt, m.enqueued_
 FROM (@{waiting}) w CROSS JOIN @schema.pgqrs_leased l ON l.message_id = $message
 CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 UNION ALL
-SELECT m.priority, w.seq, l.message_id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at, l.expires_at,
-       NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
+SELECT m.priority, w.seq, l.message_id, l.queue_id, l.attempt, m.enqueued_at, l.claimed_at,
+       l.expires_at, NULL, NULL, NULL, s.name, s.status, s.retries, s.retry_at, s.output, s.error
 FROM (@{waiting}) w CROSS JOIN @schema.pgqrs_leased l ON l.message_id = $message
 CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 CROSS JOIN @schema.pgqrs_steps s ON s.run_id = l.message_id
@@ -201,7 +245,7 @@ ORDER BY 1, 2, 12;
 DELETE FROM @schema.pgqrs_ready
 WHERE seq = $message AND message_id = seq
   AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message);
-DELETE FROM @schema.pgqrs_ready
+DELETE FROM @schema.pgqrs_ready INDEXED BY pgqrs_ready_again
 WHERE message_id = $message AND seq <> message_id
   AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message);
 DELETE FROM @schema.pgqrs_scheduled
@@ -211,15 +255,17 @@ WHERE message_id = $message
 -- Leases that have passed, those first that passed first, numbered.
 -- fragment: passed
 SELECT l.message_id, l.queue_id, l.owner, l.claimed_at, l.attempt,
-       CASE WHEN l.cancelled THEN 3 WHEN l.attempt >= q.max_attempts THEN 4 ELSE 0 END AS fate,
+       CASE WHEN l.cancelled THEN 3
+            WHEN l.attempt >= (SELECT max_attempts FROM @schema.pgqrs_queues WHERE id = $queue)
+            THEN 4 ELSE 0 END AS fate,
        row_number() OVER (ORDER BY l.expires_at, l.message_id) AS place
 FROM (SELECT message_id, queue_id, owner, claimed_at, expires_at, attempt, cancelled
-      FROM @schema.pgqrs_leased WHERE queue_id = $queue AND expires_at <= @now
+      FROM @schema.pgqrs_leased INDEXED BY pgqrs_leased_key
+      WHERE queue_id = $queue AND expires_at <= @now
       ORDER BY expires_at, message_id LIMIT min($max_rows, 1000)) l
-CROSS JOIN @schema.pgqrs_queues q ON q.id = l.queue_id
 
--- Back to ready, or ended when a cancel was asked or the attempts are used up. The archive row carries no
--- lease: its last holder did not end it.
+-- Back to ready, or ended when a cancel was asked or the attempts are used up. The archive row
+-- carries no lease: its last holder did not end it.
 -- name: message_reap
 -- args: queue i32, max_rows i64, now time?
 -- cols: moved i64
@@ -241,7 +287,8 @@ DELETE FROM @schema.pgqrs_leased WHERE message_id IN (SELECT p.message_id FROM (
 SELECT d.message_id, d.queue_id, d.attempt,
        row_number() OVER (ORDER BY d.visible_at, d.message_id) AS place
 FROM (SELECT message_id, queue_id, attempt, visible_at
-      FROM @schema.pgqrs_scheduled WHERE queue_id = $queue AND visible_at <= @now
+      FROM @schema.pgqrs_scheduled INDEXED BY pgqrs_scheduled_due
+      WHERE queue_id = $queue AND visible_at <= @now
       ORDER BY visible_at, message_id LIMIT min($max_rows, 1000)) d
 
 -- name: message_promote
@@ -254,15 +301,15 @@ SELECT $id - 1 + d.place, d.message_id, d.queue_id, m.priority, d.attempt
 FROM (@{due}) d CROSS JOIN @schema.pgqrs_messages m ON m.id = d.message_id;
 DELETE FROM @schema.pgqrs_scheduled WHERE message_id IN (SELECT d.message_id FROM (@{due}) d);
 
--- ---- what is held ---------------------------------------------------------------------------------------
+-- ---- what is held -------------------------------------------------------------------------------
 
 -- name: lease_hold :many
 -- args: queue i32[], message i64[], lease i64[]
 -- cols: n i64, cancelled bool
 SELECT $n AS n, l.cancelled FROM @{held};
 
--- The strict form: fails the transaction unless all are held. A path that is none is an error, and its text
--- names the lost one.
+-- The strict form: fails the transaction unless all are held. A path that is none is an error, and
+-- its text names the lost one.
 -- name: lease_hold_all :many
 -- args: queue i32[], message i64[], lease i64[]
 -- cols: n i64, cancelled bool
@@ -275,16 +322,17 @@ SELECT $n AS n,
 -- cols: n i64, cancelled bool, again bool
 SELECT $n AS n, l.cancelled, 0 AS again FROM @{held};
 UPDATE @schema.pgqrs_leased
-SET expires_at = @now + coalesce($lease_us,
-                                 (SELECT q.lease_us FROM @schema.pgqrs_queues q WHERE q.id = $queue))
+SET expires_at = @now + @{lease_us}
 WHERE message_id = $message AND queue_id = $queue AND lease = $lease;
 
 -- fragment: let_go
-DELETE FROM @schema.pgqrs_leased WHERE message_id = $message AND queue_id = $queue AND lease = $lease
+DELETE FROM @schema.pgqrs_leased
+WHERE message_id = $message AND queue_id = $queue AND lease = $lease
 
 -- Archives. A cancel that was acknowledged wins.
 -- name: message_finish :many
--- args: queue i32[], message i64[], lease i64[], state i16[], output json[]?, error json[]?, now time?
+-- args: queue i32[], message i64[], lease i64[], state i16[], output json[]?, error json[]?,
+-- args: now time?
 -- cols: n i64, cancelled bool, again bool
 SELECT $n AS n, l.cancelled, 0 AS again FROM @{held};
 INSERT OR FAIL INTO @schema.pgqrs_archive
@@ -303,8 +351,8 @@ DELETE FROM @schema.pgqrs_steps WHERE run_id = $message AND EXISTS (SELECT 1 FRO
 DELETE FROM @schema.pgqrs_messages WHERE id = $message AND EXISTS (SELECT 1 FROM @{held});
 @{let_go};
 
--- The delay that the queue's backoff gives after this attempt: by multiplication, since not every SQLite has
--- pow().
+-- The delay that the queue's backoff gives after this attempt: by multiplication, since not every
+-- SQLite has pow().
 -- fragment: backoff
 (WITH RECURSIVE waits (attempt, us) AS (
      SELECT 1, CAST(q.backoff_us AS REAL)
@@ -313,10 +361,12 @@ DELETE FROM @schema.pgqrs_messages WHERE id = $message AND EXISTS (SELECT 1 FROM
      WHERE attempt < l.attempt AND us < q.backoff_max_us)
  SELECT CAST(min(us, q.backoff_max_us) AS INTEGER) FROM waits ORDER BY attempt DESC LIMIT 1)
 
--- What becomes of a message that is given up unfinished. An attempt that does not count gives its number
--- back. With a LIMIT the inner query is run once; without, its expressions are where they are used.
+-- What becomes of a message that is given up unfinished. An attempt that does not count gives its
+-- number back. With a LIMIT the inner query is run once; without, its expressions are where they
+-- are used.
 -- fragment: given_up
-SELECT g.queue_id, g.lease, g.owner, g.claimed_at, g.attempt - NOT $counted AS attempt, g.visible_at,
+SELECT g.queue_id, g.lease, g.owner, g.claimed_at, g.attempt - NOT $counted AS attempt,
+       g.visible_at,
        CASE WHEN g.cancelled THEN 3 WHEN $counted AND g.attempt >= g.max_attempts THEN 4
             WHEN g.visible_at > @now THEN 1 ELSE 0 END AS fate
 FROM (SELECT l.queue_id, l.lease, l.owner, l.claimed_at, l.attempt, l.cancelled, q.max_attempts,
@@ -336,7 +386,8 @@ INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, at
 SELECT $id, $message, g.queue_id, m.priority, g.attempt
 FROM (@{given_up}) g CROSS JOIN @schema.pgqrs_messages m ON m.id = $message
 WHERE g.fate = 0;
-INSERT OR FAIL INTO @schema.pgqrs_scheduled (message_id, queue_id, visible_at, owner, attempt, reason, note)
+INSERT OR FAIL INTO @schema.pgqrs_scheduled
+    (message_id, queue_id, visible_at, owner, attempt, reason, note)
 SELECT $message, g.queue_id, g.visible_at, g.owner, g.attempt, $reason, $note
 FROM (@{given_up}) g WHERE g.fate = 1;
 INSERT OR FAIL INTO @schema.pgqrs_archive
@@ -346,7 +397,7 @@ SELECT $message, g.lease, g.owner, g.claimed_at, @now, g.queue_id, g.attempt, g.
 FROM (@{given_up}) g WHERE g.fate >= 3;
 @{let_go};
 
--- ---- by id ----------------------------------------------------------------------------------------------
+-- ---- by id --------------------------------------------------------------------------------------
 
 -- state 3: archived as cancelled; 2: held, and now marked. No row: it has ended, or never was.
 -- name: message_cancel
@@ -358,7 +409,8 @@ SELECT 2 FROM @schema.pgqrs_leased WHERE message_id = $message;
 INSERT OR FAIL INTO @schema.pgqrs_archive (message_id, queue_id, finished_at, attempt, state)
 SELECT $message, w.queue_id, @now, w.attempt, 3 FROM (@{waiting}) w;
 DELETE FROM @schema.pgqrs_ready WHERE seq = $message AND message_id = seq;
-DELETE FROM @schema.pgqrs_ready WHERE message_id = $message AND seq <> message_id;
+DELETE FROM @schema.pgqrs_ready INDEXED BY pgqrs_ready_again
+WHERE message_id = $message AND seq <> message_id;
 DELETE FROM @schema.pgqrs_scheduled WHERE message_id = $message;
 UPDATE @schema.pgqrs_leased SET cancelled = 1 WHERE message_id = $message;
 
@@ -377,48 +429,51 @@ WHERE run_id = $message AND status <> 1 AND EXISTS (SELECT 1 FROM @{replayable})
 INSERT OR FAIL INTO @schema.pgqrs_ready (seq, message_id, queue_id, priority, attempt)
 SELECT $id, m.id, m.queue_id, m.priority, 0
 FROM @schema.pgqrs_messages m WHERE m.id = $message AND EXISTS (SELECT 1 FROM @{replayable});
-DELETE FROM @schema.pgqrs_archive WHERE message_id = $message AND EXISTS (SELECT 1 FROM @{replayable});
+DELETE FROM @schema.pgqrs_archive
+WHERE message_id = $message AND EXISTS (SELECT 1 FROM @{replayable});
 
 -- name: archive_find :many
 -- args: queue i32[], message i64[]
 -- cols: n i64, lease i64?, state i16
-SELECT $n AS n, lease, state FROM @schema.pgqrs_archive WHERE message_id = $message AND queue_id = $queue;
+SELECT $n AS n, lease, state FROM @schema.pgqrs_archive
+WHERE message_id = $message AND queue_id = $queue;
 
--- ---- looking at -----------------------------------------------------------------------------------------
+-- ---- looking at ---------------------------------------------------------------------------------
 
 -- A message, m its body, and where it is.
 -- fragment: record_ready
 m.id, m.queue_id, 1 AS state, m.priority, r.attempt, 0 AS cancelled, m.producer, NULL AS owner,
-m.enqueued_at, NULL AS claimed_at, NULL AS visible_at, NULL AS expires_at, NULL AS finished_at, m.payload,
-m.headers, NULL AS reason, NULL AS note, NULL AS output, NULL AS error
+m.enqueued_at, NULL AS claimed_at, NULL AS visible_at, NULL AS expires_at, NULL AS finished_at,
+m.payload, m.headers, NULL AS reason, NULL AS note, NULL AS output, NULL AS error
 
 -- fragment: record_scheduled
-m.id, m.queue_id, 2 AS state, m.priority, d.attempt, 0 AS cancelled, m.producer, d.owner, m.enqueued_at,
-NULL AS claimed_at, d.visible_at, NULL AS expires_at, NULL AS finished_at, m.payload, m.headers, d.reason,
-d.note, NULL AS output, NULL AS error
+m.id, m.queue_id, 2 AS state, m.priority, d.attempt, 0 AS cancelled, m.producer, d.owner,
+m.enqueued_at, NULL AS claimed_at, d.visible_at, NULL AS expires_at, NULL AS finished_at, m.payload,
+m.headers, d.reason, d.note, NULL AS output, NULL AS error
 
 -- fragment: record_leased
-m.id, m.queue_id, 3 AS state, m.priority, l.attempt, l.cancelled, m.producer, l.owner, m.enqueued_at,
-l.claimed_at, NULL AS visible_at, l.expires_at, NULL AS finished_at, m.payload, m.headers, NULL AS reason,
-NULL AS note, NULL AS output, NULL AS error
+m.id, m.queue_id, 3 AS state, m.priority, l.attempt, l.cancelled, m.producer, l.owner,
+m.enqueued_at, l.claimed_at, NULL AS visible_at, l.expires_at, NULL AS finished_at, m.payload,
+m.headers, NULL AS reason, NULL AS note, NULL AS output, NULL AS error
 
 -- fragment: record_archived
 m.id, m.queue_id, 4 + e.state AS state, m.priority, e.attempt, e.state = 3 AS cancelled, m.producer,
-e.owner, m.enqueued_at, e.claimed_at, NULL AS visible_at, NULL AS expires_at, e.finished_at, m.payload,
-m.headers, NULL AS reason, NULL AS note, e.output, e.error
+e.owner, m.enqueued_at, e.claimed_at, NULL AS visible_at, NULL AS expires_at, e.finished_at,
+m.payload, m.headers, NULL AS reason, NULL AS note, e.output, e.error
 
 -- name: message_find
 -- args: message i64
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
 -- cols: owner i64?, enqueued_at time, claimed_at time?, visible_at time?, expires_at time?,
--- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
+-- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?,
+-- cols: error json?
 SELECT @{record_ready}
 FROM @schema.pgqrs_messages m CROSS JOIN @schema.pgqrs_ready r
     ON r.seq = m.id AND r.message_id = r.seq
 WHERE m.id = $message
 UNION ALL
 SELECT @{record_ready}
-FROM @schema.pgqrs_messages m CROSS JOIN @schema.pgqrs_ready r
+FROM @schema.pgqrs_messages m CROSS JOIN @schema.pgqrs_ready r INDEXED BY pgqrs_ready_again
     ON r.message_id = m.id AND r.seq <> r.message_id
 WHERE m.id = $message
 UNION ALL
@@ -434,13 +489,13 @@ SELECT @{record_archived}
 FROM @schema.pgqrs_messages m CROSS JOIN @schema.pgqrs_archive e ON e.message_id = m.id
 WHERE m.id = $message;
 
--- First deliveries lie in id order, come-backs in their own index: + keeps to that order, so that a page is
--- not the sorting of the whole queue.
+-- First deliveries lie in id order, come-backs in their own index.
 -- name: message_list_ready
 -- args: queue i32, after_id i64, max_rows i32
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
 -- cols: owner i64?, enqueued_at time, claimed_at time?, visible_at time?, expires_at time?,
--- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
+-- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?,
+-- cols: error json?
 SELECT @{record_ready}
 FROM (SELECT message_id, attempt
       FROM (SELECT message_id, attempt FROM @schema.pgqrs_ready
@@ -448,7 +503,7 @@ FROM (SELECT message_id, attempt
             ORDER BY seq LIMIT $max_rows)
       UNION ALL
       SELECT message_id, attempt
-      FROM (SELECT message_id, attempt FROM @schema.pgqrs_ready
+      FROM (SELECT message_id, attempt FROM @schema.pgqrs_ready INDEXED BY pgqrs_ready_again
             WHERE message_id > $after_id AND seq <> message_id AND +queue_id = $queue
             ORDER BY message_id LIMIT $max_rows)
       ORDER BY 1 LIMIT $max_rows) r
@@ -459,16 +514,19 @@ ORDER BY m.id;
 -- args: queue i32, after_id i64, max_rows i32
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
 -- cols: owner i64?, enqueued_at time, claimed_at time?, visible_at time?, expires_at time?,
--- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
+-- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?,
+-- cols: error json?
 SELECT @{record_scheduled}
-FROM @schema.pgqrs_scheduled d CROSS JOIN @schema.pgqrs_messages m ON m.id = d.message_id
+FROM @schema.pgqrs_scheduled d INDEXED BY pgqrs_scheduled_key
+CROSS JOIN @schema.pgqrs_messages m ON m.id = d.message_id
 WHERE d.queue_id = $queue AND d.message_id > $after_id ORDER BY d.message_id LIMIT $max_rows;
 
 -- name: message_list_leased
 -- args: queue i32, after_id i64, max_rows i32
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
 -- cols: owner i64?, enqueued_at time, claimed_at time?, visible_at time?, expires_at time?,
--- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
+-- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?,
+-- cols: error json?
 SELECT @{record_leased}
 FROM @schema.pgqrs_leased l CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 WHERE +l.queue_id = $queue AND l.message_id > $after_id ORDER BY l.message_id LIMIT $max_rows;
@@ -477,16 +535,18 @@ WHERE +l.queue_id = $queue AND l.message_id > $after_id ORDER BY l.message_id LI
 -- args: queue i32, state i16?, after_id i64, max_rows i32
 -- cols: id i64, queue_id i32, state i16, priority i16, attempt i32, cancelled bool, producer i64?,
 -- cols: owner i64?, enqueued_at time, claimed_at time?, visible_at time?, expires_at time?,
--- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?, error json?
+-- cols: finished_at time?, payload json, headers json?, reason i16?, note text?, output json?,
+-- cols: error json?
 SELECT @{record_archived}
-FROM @schema.pgqrs_archive e CROSS JOIN @schema.pgqrs_messages m ON m.id = e.message_id
+FROM @schema.pgqrs_archive e INDEXED BY pgqrs_archive_key
+CROSS JOIN @schema.pgqrs_messages m ON m.id = e.message_id
 WHERE e.queue_id = $queue AND e.message_id > $after_id AND ($state IS NULL OR e.state = $state)
 ORDER BY e.message_id LIMIT $max_rows;
 
--- ---- removing what has ended ----------------------------------------------------------------------------
+-- ---- removing what has ended --------------------------------------------------------------------
 
 -- fragment: some_dead
-SELECT message_id FROM @schema.pgqrs_archive
+SELECT message_id FROM @schema.pgqrs_archive INDEXED BY pgqrs_archive_key
 WHERE queue_id = $queue AND state = 4 ORDER BY message_id LIMIT $max_rows
 
 -- name: dead_purge
@@ -498,7 +558,7 @@ DELETE FROM @schema.pgqrs_messages WHERE id IN (@{some_dead});
 DELETE FROM @schema.pgqrs_archive WHERE message_id IN (@{some_dead});
 
 -- fragment: page
-SELECT message_id, finished_at FROM @schema.pgqrs_archive
+SELECT message_id, finished_at FROM @schema.pgqrs_archive INDEXED BY pgqrs_archive_key
 WHERE queue_id = $queue AND message_id > $after_id ORDER BY message_id LIMIT $max_rows
 
 -- fragment: kept_since

@@ -3,7 +3,8 @@
 -- The host's clock, in the milliseconds that SQLite has, never below what was stored.
 -- name: database_now
 -- cols: now time
-SELECT max(last_now_us, CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000) AS now
+SELECT max(last_now_us,
+           CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000) AS now
 FROM @schema.pgqrs_sequence;
 
 -- name: migration_list

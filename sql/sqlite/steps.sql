@@ -3,11 +3,12 @@
 -- fragment: step
 s.status, s.retries, s.started_at, s.finished_at, s.retry_at, s.output, s.error
 
--- The lease is the fence: a holder that lost it records nothing.
--- No row for an n: its lease is lost. recorded = false: another result stands; read it and use it.
+-- The lease is the fence: a holder that lost it records nothing. No row for an n: its lease is
+-- lost. recorded = false: another result stands; read it and use it.
 -- name: step_record :many
 -- args: queue i32[], message i64[], lease i64[], name text[], status i16[], retries i32[],
--- args: started_at time[]?, retry_after_us i64[]?, retry_at time[]?, output json[]?, error json[]?, now time?
+-- args: started_at time[]?, retry_after_us i64[]?, retry_at time[]?, output json[]?, error json[]?,
+-- args: now time?
 -- cols: n i64, cancelled bool, recorded bool
 SELECT $n AS n, l.cancelled,
        NOT EXISTS (SELECT 1 FROM @schema.pgqrs_steps s
@@ -15,13 +16,14 @@ SELECT $n AS n, l.cancelled,
 FROM @{held};
 INSERT INTO @schema.pgqrs_steps
     (run_id, name, status, retries, started_at, finished_at, retry_at, output, error)
-SELECT $message, $name, $status, $retries, $started_at, @now, coalesce($retry_at, @now + $retry_after_us),
-       $output, $error
+SELECT $message, $name, $status, $retries, $started_at, @now,
+       coalesce($retry_at, @now + $retry_after_us), $output, $error
 FROM @{held}
 ON CONFLICT (run_id, name) DO UPDATE
 SET status = excluded.status, retries = excluded.retries,
-    started_at = coalesce(excluded.started_at, pgqrs_steps.started_at), finished_at = excluded.finished_at,
-    retry_at = excluded.retry_at, output = excluded.output, error = excluded.error
+    started_at = coalesce(excluded.started_at, pgqrs_steps.started_at),
+    finished_at = excluded.finished_at, retry_at = excluded.retry_at, output = excluded.output,
+    error = excluded.error
 WHERE pgqrs_steps.status = 3;
 
 -- name: step_find
@@ -34,4 +36,5 @@ SELECT @{step} FROM @schema.pgqrs_steps s WHERE s.run_id = $run AND s.name = $na
 -- args: run i64
 -- cols: name text, status i16, retries i32, started_at time?, finished_at time?, retry_at time?,
 -- cols: output json?, error json?
-SELECT s.name, @{step} FROM @schema.pgqrs_steps s WHERE s.run_id = $run ORDER BY s.finished_at, s.name;
+SELECT s.name, @{step} FROM @schema.pgqrs_steps s
+WHERE s.run_id = $run ORDER BY s.finished_at, s.name;

@@ -28,11 +28,13 @@ SELECT id FROM @schema.pgqrs_workers WHERE id = $worker;
 
 -- name: worker_find
 -- args: worker i64
--- cols: id i64, name text, hostname text, status i16, queue_id i32?, started_at time, heartbeat_at time
+-- cols: id i64, name text, hostname text, status i16, queue_id i32?, started_at time,
+-- cols: heartbeat_at time
 SELECT @{worker} FROM @schema.pgqrs_workers w WHERE w.id = $worker;
 
 -- name: worker_list
--- cols: id i64, name text, hostname text, status i16, queue_id i32?, started_at time, heartbeat_at time
+-- cols: id i64, name text, hostname text, status i16, queue_id i32?, started_at time,
+-- cols: heartbeat_at time
 SELECT @{worker} FROM @schema.pgqrs_workers w ORDER BY w.id;
 
 -- name: worker_measure
@@ -50,11 +52,12 @@ FROM @schema.pgqrs_workers;
 -- name: worker_stop_stale
 -- args: silent_us i64, now time?
 -- cols: id i64
-SELECT id FROM @schema.pgqrs_workers WHERE status <> 5 AND heartbeat_at < @now - $silent_us ORDER BY id;
+SELECT id FROM @schema.pgqrs_workers
+WHERE status <> 5 AND heartbeat_at < @now - $silent_us ORDER BY id;
 UPDATE @schema.pgqrs_workers SET status = 5 WHERE status <> 5 AND heartbeat_at < @now - $silent_us;
 
--- What a worker holds, and after it what it has parked by a pause, numbered. Of a leased one the attempt is
--- given back.
+-- What a worker holds, and after it what it has parked by a pause, numbered. Of a leased one the
+-- attempt is given back.
 -- fragment: of_worker
 SELECT h.message_id, h.queue_id, h.owner, h.claimed_at, h.attempt, h.cancelled,
        row_number() OVER (ORDER BY h.parked, h.message_id) AS place
@@ -82,10 +85,11 @@ FROM (@{of_worker}) o CROSS JOIN @schema.pgqrs_messages m ON m.id = o.message_id
 WHERE NOT o.cancelled;
 DELETE FROM @schema.pgqrs_scheduled
 WHERE owner = $worker AND reason = 3
-  AND EXISTS (SELECT 1 FROM @schema.pgqrs_ready r
+  AND EXISTS (SELECT 1 FROM @schema.pgqrs_ready r INDEXED BY pgqrs_ready_again
               WHERE r.message_id = pgqrs_scheduled.message_id AND r.seq <> r.message_id);
 DELETE FROM @schema.pgqrs_leased
 WHERE owner = $worker
-  AND (EXISTS (SELECT 1 FROM @schema.pgqrs_ready r
+  AND (EXISTS (SELECT 1 FROM @schema.pgqrs_ready r INDEXED BY pgqrs_ready_again
                WHERE r.message_id = pgqrs_leased.message_id AND r.seq <> r.message_id)
-       OR EXISTS (SELECT 1 FROM @schema.pgqrs_archive e WHERE e.message_id = pgqrs_leased.message_id));
+       OR EXISTS (SELECT 1 FROM @schema.pgqrs_archive e
+                  WHERE e.message_id = pgqrs_leased.message_id));

@@ -8,9 +8,9 @@
 
 /* Every scheme there is, whether or not this build has its backend. */
 typedef struct known_scheme {
-    const char            *prefix;
-    const char            *database;
-    const pgqrs__backend  *backend; /* NULL: left out of this build */
+    const char           *prefix;
+    const char           *database;
+    const pgqrs__backend *backend; /* NULL: left out of this build */
 } known_scheme;
 
 #ifdef PGQRS_HAVE_POSTGRES
@@ -25,9 +25,9 @@ typedef struct known_scheme {
 #endif
 
 static const known_scheme schemes[] = {
-    {"postgresql://", "PostgreSQL", POSTGRES},
-    {"postgres://", "PostgreSQL", POSTGRES},
-    {"sqlite:", "SQLite", SQLITE},
+    { "postgresql://", "PostgreSQL", POSTGRES },
+    { "postgres://", "PostgreSQL", POSTGRES },
+    { "sqlite:", "SQLite", SQLITE },
 };
 
 #define FORMS                                                                                    \
@@ -40,8 +40,7 @@ static bool starts_with(const char *text, const char *prefix)
 }
 
 /* Length of the scheme, 0 when there is none that is fit to be shown: what is not followed by "://"
- * may be
- * anything, a password too. */
+ * may be anything, a password too. */
 static size_t scheme_length(const char *dsn)
 {
     size_t len = strspn(dsn, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
@@ -70,10 +69,11 @@ const pgqrs__backend *pgqrs__backend_for(const char *dsn, pgqrs_error *error)
     }
     len = scheme_length(dsn);
     if (len > 0)
-        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the DSN's scheme \"%.*s\" is not known",
-                    (int)len, dsn);
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
+                    "the DSN's scheme \"%.*s\" is not known", (int)len, dsn);
     else
-        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the DSN does not begin with a scheme");
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
+                    "the DSN does not begin with a scheme");
     pgqrs__hint(error, FORMS);
     return NULL;
 }

@@ -1,41 +1,15 @@
 #include "backend/filelock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "backend/turns.h"
 #include "util/alloc.h"
 #include "util/buf.h"
-#include "util/clock.h"
 #include "util/error.h"
 #include "util/thread.h"
-
-/* Locks of an open file, where there are any: they survive that somebody else in the process opens
- * and
- * closes it. Otherwise locks of the process. */
-#ifdef F_OFD_SETLK
-#define SET_LOCK F_OFD_SETLK
-#define GET_LOCK F_OFD_GETLK
-#else
-#define SET_LOCK F_SETLK
-#define GET_LOCK F_GETLK
-#endif
-
-/* The bytes of the lock file. Who has the first one has the turn. The others are the places of a
- * line, in
- * which whoever finds the turn taken locks the first byte behind everybody else. The turn is taken
- * together
- * with all places before one's own, in one lock: that succeeds when nobody has it and nobody is
- * ahead. */
-enum { TURN = 0, LINE = 1, TO_THE_END = 0 };
-
-/* How long to sleep between two looks, growing by a quarter. A commit takes some hundred
- * microseconds. */
-enum { PAUSE_MIN_US = 20, PAUSE_MAX_US = 1000 };
 
 /* A thread that waits for its turn; on its stack. */
 typedef struct waiter {
@@ -51,9 +25,8 @@ struct pgqrs__filelock {
     const char      *engine;
     bool             registered;
     int              refs;
-    int              fd;        /* of the lock file; -1: in memory, or inherited */
-    /* the parent had it open at fork(), and the engine believes so too */
-    bool             inherited;
+    pgqrs__turns     turns;     /* closed: in memory, or inherited */
+    bool             inherited; /* the parent had it open at fork(), and the engine thinks it has */
 
     pgqrs__mutex mutex;
     bool         taken; /* somebody has the turn, or is granted it */
@@ -65,11 +38,10 @@ struct pgqrs__filelock {
     atomic_uint_fast64_t news;
 };
 
-static pgqrs__mutex     registry_mutex = {PTHREAD_MUTEX_INITIALIZER};
+static pgqrs__mutex     registry_mutex = { PTHREAD_MUTEX_INITIALIZER };
 static pgqrs__filelock *registry;
 
-/* --- fork
- * ------------------------------------------------------------------------------------------- */
+/* --- fork --------------------------------------------------------------------------------- */
 
 static void before_fork(void)
 {
@@ -81,14 +53,11 @@ static void after_fork_parent(void)
     pgqrs__mutex_unlock(&registry_mutex);
 }
 
-/* The child shares the parent's open lock files. Left open they would keep its turn alive after its
- * death. */
+/* The child has the parent's lock files, which would keep its turn alive after its death. */
 static void after_fork_child(void)
 {
     for (pgqrs__filelock *lock = registry; lock != NULL; lock = lock->next) {
-        if (lock->fd >= 0)
-            (void)close(lock->fd);
-        lock->fd        = -1;
+        pgqrs__turns_close(&lock->turns);
         lock->inherited = true;
     }
     pgqrs__mutex_unlock(&registry_mutex);
@@ -99,121 +68,17 @@ static void watch_forks(void)
     (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-/* --- Turns between processes
- * ------------------------------------------------------------------------- */
-
-/* Lock or unlock `count` bytes from `first` on; never waits. @return 0 or an error number */
-static int set_lock(int fd, short type, off_t first, off_t count)
-{
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
-    int          rc;
-
-    do
-        rc = fcntl(fd, SET_LOCK, &range);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? 0 : errno;
-}
-
-/* A lock of somebody else in `count` bytes from `first` on. False: there is none.
- * @param[out] out_end  where it ends; 0: nowhere */
-static bool find_lock(int fd, off_t first, off_t count, off_t *out_end)
-{
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
-
-    if (fcntl(fd, GET_LOCK, &range) != 0 || range.l_type == F_UNLCK)
-        return false;
-    *out_end = range.l_len == 0 ? 0 : range.l_start + range.l_len;
-    return true;
-}
-
-static bool is_held(int error_number)
-{
-    return error_number == EAGAIN || error_number == EACCES;
-}
-
-/* Sleep, longer each time. @return false when the deadline has passed */
-static bool pause_until(int64_t deadline_us, int64_t *pause_us)
-{
-    int64_t         left_us = deadline_us == INT64_MAX ? INT64_MAX : deadline_us - pgqrs__mono_us();
-    struct timespec pause   = {.tv_nsec = (long)PGQRS__MIN(*pause_us, left_us) * 1000};
-
-    if (left_us <= 0)
-        return false;
-    (void)nanosleep(&pause, NULL);
-    *pause_us = PGQRS__MIN(*pause_us + *pause_us / 4, PAUSE_MAX_US);
-    return true;
-}
-
-/* Take a place behind everybody else. @return 0, ETIMEDOUT, or an error number */
-static int stand_in_line(int fd, int64_t deadline_us, off_t *out_place)
-{
-    int64_t pause_us = PAUSE_MIN_US;
-
-    for (;;) {
-        off_t place = LINE;
-        off_t end   = LINE;
-        int   failure;
-
-        while (find_lock(fd, place, TO_THE_END, &end) && end != 0)
-            place = end;
-        /* 0: about to have the turn */
-        failure = end == 0 ? EAGAIN : set_lock(fd, F_WRLCK, place, 1);
-        if (!is_held(failure)) {
-            *out_place = place;
-            return failure;
-        }
-        if (!pause_until(deadline_us, &pause_us))
-            return ETIMEDOUT;
-    }
-}
-
-/* @return 0, ETIMEDOUT, or an error number */
-static int wait_in_line(int fd, off_t place, int64_t deadline_us)
-{
-    int64_t pause_us = PAUSE_MIN_US;
-    bool    behind   = true;
-
-    for (;;) {
-        int   failure = set_lock(fd, F_WRLCK, TURN, place);
-        off_t end;
-
-        if (!is_held(failure))
-            return failure;
-        if (behind && (place == LINE || !find_lock(fd, LINE, place - LINE, &end))) {
-            behind   = false; /* it will not be long now */
-            pause_us = PAUSE_MIN_US;
-        }
-        if (!pause_until(deadline_us, &pause_us))
-            return ETIMEDOUT;
-    }
-}
-
-/* @return 0, ETIMEDOUT, or an error number */
-static int take_between_processes(int fd, int64_t deadline_us)
-{
-    int   failure = set_lock(fd, F_WRLCK, TURN, TO_THE_END); /* nobody is there */
-    off_t place;
-
-    if (is_held(failure)) {
-        failure = stand_in_line(fd, deadline_us, &place);
-        if (failure != 0)
-            return failure;
-        failure = wait_in_line(fd, place, deadline_us);
-    }
-    (void)set_lock(fd, F_UNLCK, LINE, TO_THE_END);
-    return failure;
-}
-
-/* --- The registry
- * ----------------------------------------------------------------------------------- */
+/* --- The registry ------------------------------------------------------------------------- */
 
 static pgqrs_status refuse(const pgqrs__filelock *lock, const char *path, const char *engine,
                            pgqrs_error *error)
 {
     if (lock->inherited) {
         pgqrs__fail(error, PGQRS_EFORK, PGQRS_OBJECT_STORE,
-                    "cannot open \"%s\": it was open in the parent when this process was forked", path);
-        pgqrs__hint(error, "Open the store after fork(), or start processes by spawn or forkserver.");
+                    "cannot open \"%s\": it was open in the parent when this process was forked",
+                    path);
+        pgqrs__hint(error,
+                    "Open the store after fork(), or start processes by spawn or forkserver.");
         return PGQRS_EFORK;
     }
     if (strcmp(lock->engine, engine) == 0)
@@ -235,51 +100,31 @@ static pgqrs__filelock *find(const struct stat *st)
     return lock;
 }
 
-/* Whoever may write to the database must be able to lock: the file gets its mode and owner. */
-static int open_beside(const char *name, const struct stat *database)
+static pgqrs_status open_turns(pgqrs__filelock *lock, const char *path, const struct stat *database,
+                               pgqrs_error *error)
 {
-    mode_t mode = database->st_mode & 0666;
-    int    fd   = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-
-    if (fd < 0)
-        return errno == EEXIST ? open(name, O_RDWR | O_CLOEXEC) : -1;
-    if (fchmod(fd, mode) != 0 || (geteuid() == 0 && fchown(fd, database->st_uid, database->st_gid) != 0)) {
-        /* It is still ours to use; others of the owner's group may be refused, with a clear error.
-         * */
-    }
-    return fd;
-}
-
-static pgqrs_status open_lock_file(pgqrs__filelock *lock, const char *path, const struct stat *database,
-                                   pgqrs_error *error)
-{
-    pgqrs__buf  name = {0};
-    const char *text;
-    int         failure;
+    pgqrs__buf   name = { 0 };
+    const char  *text;
+    pgqrs_status rc = PGQRS_OK;
+    int          failure;
 
     pgqrs__buf_printf(&name, "%s-pgqrs", path);
     text = pgqrs__buf_cstr(&name);
     if (text == NULL)
         return pgqrs__nomem(error);
-    lock->fd = open_beside(text, database);
-    failure  = lock->fd < 0 ? errno : take_between_processes(lock->fd, 0);
-    if (lock->fd >= 0 && failure == 0)
-        (void)set_lock(lock->fd, F_UNLCK, TURN, 1);
-    if (failure == 0 || (lock->fd >= 0 && failure == ETIMEDOUT)) {
-        pgqrs__buf_free(&name);
-        return PGQRS_OK;
+    failure = pgqrs__turns_open(&lock->turns, text, database);
+    if (failure != 0) {
+        rc = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot %s \"%s\": %s",
+                         lock->turns.fd < 0 ? "open" : "lock", text, strerror(failure));
+        pgqrs__hint(error, "Beside the database this file must be writable, and locks must work.");
     }
-    pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot %s the lock file \"%s\": %s",
-                lock->fd < 0 ? "open" : "lock", text, strerror(failure));
-    pgqrs__hint(error, "Beside the database a file of this name must be writable, and locks must work.");
     pgqrs__buf_free(&name);
-    return PGQRS_ECONFIG;
+    return rc;
 }
 
 static void lock_free(pgqrs__filelock *lock)
 {
-    if (lock->fd >= 0)
-        (void)close(lock->fd);
+    pgqrs__turns_close(&lock->turns);
     pgqrs__cond_destroy(&lock->news_cond);
     pgqrs__mutex_destroy(&lock->mutex);
     pgqrs__free(lock);
@@ -291,9 +136,9 @@ static pgqrs__filelock *lock_new(const char *engine)
 
     if (lock == NULL)
         return NULL;
-    lock->engine = engine;
-    lock->refs   = 1;
-    lock->fd     = -1;
+    lock->engine   = engine;
+    lock->refs     = 1;
+    lock->turns.fd = -1;
     atomic_init(&lock->news, 0);
     if (!pgqrs__mutex_init(&lock->mutex)) {
         pgqrs__free(lock);
@@ -337,7 +182,7 @@ static pgqrs_status register_file(const char *path, const char *engine, pgqrs__f
     lock = lock_new(engine);
     if (lock == NULL)
         return pgqrs__nomem(error);
-    rc = open_lock_file(lock, path, &st, error);
+    rc = open_turns(lock, path, &st, error);
     if (rc != PGQRS_OK) {
         lock_free(lock);
         return rc;
@@ -407,8 +252,7 @@ void pgqrs__filelock_leave(pgqrs__filelock *lock, bool forked)
         lock_free(lock);
 }
 
-/* --- Turns in the process
- * ---------------------------------------------------------------------------- */
+/* --- Turns in the process ----------------------------------------------------------------- */
 
 /* The turn goes to the thread that has waited longest, or is free. */
 static void pass_on(pgqrs__filelock *lock)
@@ -451,7 +295,7 @@ static pgqrs_status too_late(pgqrs_error *error)
 
 static pgqrs_status take_in_process(pgqrs__filelock *lock, int64_t deadline_us, pgqrs_error *error)
 {
-    waiter       w  = {0};
+    waiter       w  = { 0 };
     pgqrs_status rc = PGQRS_OK;
 
     pgqrs__mutex_lock(&lock->mutex);
@@ -465,8 +309,7 @@ static pgqrs_status take_in_process(pgqrs__filelock *lock, int64_t deadline_us, 
         else
             lock->last->next = &w;
         lock->last = &w;
-        while (!w.granted && pgqrs__cond_wait_until(&w.granted_cond, &lock->mutex, deadline_us)) {
-        }
+        while (!w.granted && pgqrs__cond_wait_until(&w.granted_cond, &lock->mutex, deadline_us)) {}
         if (!w.granted) {
             give_up(lock, &w);
             rc = too_late(error);
@@ -477,35 +320,33 @@ static pgqrs_status take_in_process(pgqrs__filelock *lock, int64_t deadline_us, 
     return rc;
 }
 
-/* --- Turns
- * -------------------------------------------------------------------------------------------- */
+/* --- Turns -------------------------------------------------------------------------------- */
 
 pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pgqrs_error *error)
 {
     pgqrs_status rc = take_in_process(lock, deadline_us, error);
     int          failure;
 
-    if (rc != PGQRS_OK || lock->fd < 0)
+    if (rc != PGQRS_OK || lock->turns.fd < 0)
         return rc;
-    failure = take_between_processes(lock->fd, deadline_us);
+    failure = pgqrs__turns_take(&lock->turns, deadline_us);
     if (failure == 0)
         return PGQRS_OK;
     pass_on(lock);
     if (failure == ETIMEDOUT)
         return too_late(error);
-    return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "could not lock the lock file: %s",
+    return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "could not lock the file of turns: %s",
                        strerror(failure));
 }
 
 void pgqrs__filelock_yield(pgqrs__filelock *lock)
 {
-    if (lock->fd >= 0)
-        (void)set_lock(lock->fd, F_UNLCK, TURN, 1);
+    if (lock->turns.fd >= 0)
+        pgqrs__turns_yield(&lock->turns);
     pass_on(lock);
 }
 
-/* --- News
- * -------------------------------------------------------------------------------------------- */
+/* --- News --------------------------------------------------------------------------------- */
 
 uint64_t pgqrs__filelock_news(pgqrs__filelock *lock)
 {
@@ -521,13 +362,13 @@ void pgqrs__filelock_announce(pgqrs__filelock *lock)
     pgqrs__mutex_unlock(&lock->mutex);
 }
 
-void pgqrs__filelock_sleep(pgqrs__filelock *lock, uint64_t seen, const atomic_bool *woken, int64_t until_us)
+void pgqrs__filelock_sleep(pgqrs__filelock *lock, uint64_t seen, const atomic_bool *woken,
+                           int64_t until_us)
 {
     pgqrs__mutex_lock(&lock->mutex);
     lock->sleepers++;
     while (pgqrs__filelock_news(lock) == seen && !atomic_load(woken)
-           && pgqrs__cond_wait_until(&lock->news_cond, &lock->mutex, until_us)) {
-    }
+           && pgqrs__cond_wait_until(&lock->news_cond, &lock->mutex, until_us)) {}
     lock->sleepers--;
     pgqrs__mutex_unlock(&lock->mutex);
 }

@@ -1,21 +1,15 @@
 /** One database file, as the backends that are inside the process share it.
  *
  *  An engine in the process keeps its locks with the process, so a second engine on the same file
- *  would
- *  not be kept out, and would lose acknowledged commits. So there is one registry of files, by
- *  device
- *  and inode, and it refuses the second. It does the same after fork(), for files that the parent
- *  had
- *  open: SQLite in the child would trust locks that it has not got.
+ *  would not be kept out, and would lose acknowledged commits. So there is one registry of files,
+ *  by device and inode, and it refuses the second. It does the same after fork(), for files that
+ *  the parent had open: SQLite in the child would trust locks that it has not got.
  *
  *  It also gives the turns to write. In the process writers queue in order of arrival; between
  *  processes they do at locks on a file of our own beside the database, "<database>-pgqrs", which
- *  is
- *  never removed. A database's own lock is nobody's turn: whoever asks again soonest gets it, and
- *  the
- *  others starve. A process that dies in its turn loses it with its locks. The database file itself
- *  is
- *  never opened here: closing it would drop the engine's locks.
+ *  is never removed. A database's own lock is nobody's turn: whoever asks again soonest gets it,
+ *  and the others starve. A process that dies in its turn loses it with its locks. The database
+ *  file itself is never opened here: closing it would drop the engine's locks.
  *  @threads any */
 #ifndef PGQRS_BACKEND_FILELOCK_H
 #define PGQRS_BACKEND_FILELOCK_H
@@ -31,23 +25,19 @@ typedef struct pgqrs__filelock pgqrs__filelock;
 /** Join the file at @p path, absolute and there, for @p engine (static text); NULL is a database in
  *  memory, which nobody shares.
  *  @return PGQRS_OK, PGQRS_ECONFIG (the file is gone, another engine has it, or it cannot be
- *  locked),
- *          PGQRS_EFORK (the parent had it open), PGQRS_ENOMEM */
+ *            locked), PGQRS_EFORK (the parent had it open), PGQRS_ENOMEM */
 pgqrs_status pgqrs__filelock_join(const char *path, const char *engine, pgqrs__filelock **out_lock,
                                   pgqrs_error *error);
 
-/** Whether @p engine may open the file, if it is there: to be asked before the engine touches it.
- * */
+/** Whether @p engine may open the file, if it is there: to be asked before the engine does so. */
 pgqrs_status pgqrs__filelock_check(const char *path, const char *engine, pgqrs_error *error);
 
 /** Leave it, after the engine has closed the file. @p forked: in a child, frees nothing that the
- * parent
- *  could have been changing. */
+ *  parent could have been changing. */
 void pgqrs__filelock_leave(pgqrs__filelock *lock, bool forked);
 
 /** Wait for the turn to write, until @p deadline_us by the monotonic clock; a turn that is free is
- * taken
- *  in any case. @return PGQRS_OK, PGQRS_ETIMEDOUT, PGQRS_EDB (the system refuses to lock) */
+ *  taken in any case. @return PGQRS_OK, PGQRS_ETIMEDOUT, PGQRS_EDB (the system refuses to lock) */
 pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pgqrs_error *error);
 
 /** End the turn. */

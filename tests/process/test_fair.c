@@ -9,7 +9,7 @@
 
 #define WRITERS 3
 #define SECONDS 4
-#define KILLS   12
+#define KILLS   20
 #define COMMITS 200000 /* that a log may hold */
 #define SLOW_US                                                                      \
     (150 * PGQRS_MILLISECOND) /* what a busy machine may cost: not a matter of turns \

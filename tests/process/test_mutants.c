@@ -44,6 +44,12 @@ static void finish_by_anybody_is_caught(void **state)
     assert_caught(*state, "finish_by_anybody", (const char *const[]){ "finished by lease", NULL });
 }
 
+static void finish_despite_a_cancel_is_caught(void **state)
+{
+    assert_caught(*state, "finish_despite_cancel",
+                  (const char *const[]){ "cancelled, and ended as", NULL });
+}
+
 /* The record of a step and the reaper of its run do not see each other. */
 static void a_step_without_its_lock_is_caught(void **state)
 {
@@ -62,9 +68,11 @@ int main(void)
 {
     const struct CMUnitTest everywhere[] = {
         CASE_REAL(finish_by_anybody_is_caught),
+        CASE_REAL(finish_despite_a_cancel_is_caught),
     };
     const struct CMUnitTest on_postgres[] = {
         CASE_REAL(finish_by_anybody_is_caught),
+        CASE_REAL(finish_despite_a_cancel_is_caught),
         CASE_REAL(a_step_without_its_lock_is_caught),
         CASE_REAL(groups_without_hold_are_caught),
     };

@@ -13,28 +13,35 @@ static const struct mutant {
     const char *name;
     const char *backend;
     int         stmt;
-    const char *precaution; /* what is taken out */
+    const char *precaution;
+    const char *instead; /* not longer */
 } mutants[] = {
-    { "step_without_lock", "postgres", PGQRS__STMT_STEP_RECORD, " FOR KEY SHARE" },
-    { "finish_by_anybody", "postgres", PGQRS__STMT_MESSAGE_FINISH, " AND lease = a.lease" },
-    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND l.lease = ?3" },
-    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND lease = ?3" },
-    { "groups_without_hold", "postgres", PGQRS__STMT_LEASE_HOLD, " FOR NO KEY UPDATE" },
+    { "step_without_lock", "postgres", PGQRS__STMT_STEP_RECORD, " FOR KEY SHARE", "" },
+    { "groups_without_hold", "postgres", PGQRS__STMT_LEASE_HOLD, " FOR NO KEY UPDATE", "" },
+    { "finish_by_anybody", "postgres", PGQRS__STMT_MESSAGE_FINISH, " AND lease = a.lease", "" },
+    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND l.lease = ?3", "" },
+    { "finish_by_anybody", "sqlite", PGQRS__STMT_MESSAGE_FINISH, " AND lease = ?3", "" },
+    { "finish_despite_cancel", "postgres", PGQRS__STMT_MESSAGE_FINISH,
+      "CASE WHEN h.cancelled THEN 3 ELSE h.state END", "h.state" },
+    { "finish_despite_cancel", "sqlite", PGQRS__STMT_MESSAGE_FINISH,
+      "CASE WHEN l.cancelled THEN 3 ELSE ?4 END", "?4" },
 };
 
-/* The text without each @p precaution; NULL when there is none in it. */
-static char *without(const char *text, const char *precaution)
+/* The text with each @p precaution replaced; NULL when there is none in it. */
+static char *replaced(const char *text, const char *precaution, const char *instead)
 {
-    const size_t length = strlen(precaution);
-    const char  *found  = strstr(text, precaution);
+    const size_t length = strlen(precaution), other = strlen(instead);
+    const char  *found = strstr(text, precaution);
     char        *changed, *end;
 
     if (found == NULL)
         return NULL;
-    changed = end = malloc(strlen(text) + 1);
+    changed = end = malloc(strlen(text) + 1); /* never longer: see above */
     for (; changed != NULL && found != NULL; found = strstr(text, precaution)) {
         memcpy(end, text, (size_t)(found - text));
         end += found - text;
+        memcpy(end, instead, other);
+        end += other;
         text = found + length;
     }
     if (changed != NULL)
@@ -69,7 +76,7 @@ bool mutant_install(const char *dsn, const char *name)
             continue;
         const pgqrs__sql *sql = &backend->sql[m->stmt];
         for (size_t part = 0; part < sql->nparts; part++) {
-            const char *text = without(sql->parts[part], m->precaution);
+            const char *text = replaced(sql->parts[part], m->precaution, m->instead);
             if (text != NULL && put(&sql->parts[part], text))
                 changed = true;
         }

@@ -212,6 +212,8 @@ void storm_run(world *w, const storm_settings *settings, storm_report *out_repor
     *out_report = (storm_report){ 0 };
     (void)alarm((unsigned)(settings->seconds * 3 + CALM_US / PGQRS_SECOND + 120));
     (void)signal(SIGUSR1, SIG_IGN); /* which the processes inherit */
+    (void)setenv("TSAN_OPTIONS", "halt_on_error=1",
+                 0); /* a race is a process that ends by itself */
     folder_make(s.folder, sizeof(s.folder));
     prepare(w);
     storm_look_open(&s.look, w, out_report);
@@ -232,7 +234,7 @@ void storm_run(world *w, const storm_settings *settings, storm_report *out_repor
                         (long long)(after - before));
     storm_check_end(&s.look, s.folder);
     storm_look_close(&s.look);
-    if (out_report->violations == 0 && getenv("PGQRS_STORM_KEEP") == NULL)
+    if (out_report->violations == 0 || settings->mutant != NULL)
         folder_remove(s.folder);
     else
         print_error("the logs are in %s\n", s.folder);

@@ -8,7 +8,7 @@
  *      TIME claimed   ID LEASE ATTEMPT
  *      TIME asked     ID LEASE 0 VERB               before archive, delete, cancel, replay …
  *      TIME answered  ID LEASE STATUS VERB
- *      TIME executed  RUN LEASE BEGAN STEP          a step's body; when this execution of the run
+ *      TIME executed  RUN LEASE BEGAN STEP          a step; when this execution of its run began
  * began TIME recorded  RUN LEASE MINE STEP OUTPUT    acknowledged; MINE 0: another result stood
  *      TIME wrong     ID 0 0 WHAT                   an answer that must not be
  *

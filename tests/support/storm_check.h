@@ -20,8 +20,8 @@ void    storm_query(storm_look *look, const char                                
                     void (*on_row)(void *user_data, const char *const *values), void *user_data);
 int64_t storm_number(storm_look *look, const char *sql);
 
-__attribute__((format(printf, 2, 3))) void
-storm_violation(storm_report *report, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void storm_violation(storm_report *report, const char *format,
+                                                           ...);
 
 /** Look at the whole state, while others write. @return messages that are not archived. */
 int64_t storm_check_state(storm_look *look);

@@ -93,7 +93,8 @@ static PGresult *run_postgres(world *w, const char *sql)
     PGresult *result = PQexec(w->pg, sql);
     char      path[128];
 
-    (void)snprintf(path, sizeof(path), "SET search_path = %s", w->schema);
+    (void)snprintf(path, sizeof(path), "SET client_min_messages = error; SET search_path = %s",
+                   w->schema);
     for (int tries = 0; !worked(result) && tries < 100; tries++) {
         const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         if (state != NULL && strncmp(state, "57P", 3) != 0)

@@ -1,7 +1,7 @@
 -- oldest_library: 0.1.0
--- The tables of PostgreSQL. Times are integers, microseconds since 1970-01-01 UTC; booleans are 0 and 1;
--- JSON is text. Where an id names the row it is the rowid, which spares an index: a row's own key costs no
--- further page.
+-- The tables of PostgreSQL. Times are integers, microseconds since 1970-01-01 UTC; booleans are 0
+-- and 1; JSON is text. Where an id names the row it is the rowid, which spares an index: a row's
+-- own key costs no further page.
 
 -- The number line of messages.id and ready.seq, and the clock that never runs back. One row.
 CREATE TABLE @schema.pgqrs_sequence (
@@ -62,7 +62,8 @@ CREATE UNIQUE INDEX pgqrs_ready_order ON pgqrs_ready (queue_id, priority, seq);
 -- Messages that came back. A first delivery has seq = message_id.
 CREATE UNIQUE INDEX pgqrs_ready_again ON pgqrs_ready (message_id) WHERE seq <> message_id;
 
--- Waits for visible_at. reason: 0 delay, 1 retry, 2 sleep, 3 pause, 4 event. owner parked it, and said note.
+-- Waits for visible_at. reason: 0 delay, 1 retry, 2 sleep, 3 pause, 4 event. owner parked it, and
+-- said note.
 CREATE TABLE @schema.pgqrs_scheduled (
     message_id INTEGER PRIMARY KEY,
     visible_at INTEGER NOT NULL,
@@ -75,8 +76,8 @@ CREATE TABLE @schema.pgqrs_scheduled (
 CREATE UNIQUE INDEX pgqrs_scheduled_key ON pgqrs_scheduled (queue_id, message_id);
 CREATE INDEX pgqrs_scheduled_due ON pgqrs_scheduled (queue_id, visible_at);
 
--- Held until expires_at by whoever knows the lease's number. The rowid is the key; the index puts what has
--- expired first.
+-- Held until expires_at by whoever knows the lease's number. The rowid is the key; the index puts
+-- what has expired first.
 CREATE TABLE @schema.pgqrs_leased (
     message_id INTEGER PRIMARY KEY,
     lease      INTEGER NOT NULL,
@@ -89,8 +90,9 @@ CREATE TABLE @schema.pgqrs_leased (
 );
 CREATE INDEX pgqrs_leased_key ON pgqrs_leased (queue_id, expires_at);
 
--- Ended. state: 0 done, 1 success, 2 error, 3 cancelled, 4 dead. lease: of the holder that ended it, so
--- that one whose answer was lost can tell; NULL when nobody held it or nobody but the clock ended it.
+-- Ended. state: 0 done, 1 success, 2 error, 3 cancelled, 4 dead. lease: of the holder that ended
+-- it, so that one whose answer was lost can tell; NULL when nobody held it or nobody but the clock
+-- ended it.
 CREATE TABLE @schema.pgqrs_archive (
     message_id  INTEGER PRIMARY KEY,
     lease       INTEGER,
@@ -142,10 +144,12 @@ CREATE TABLE @schema.pgqrs_migrations (
     oldest_library TEXT NOT NULL
 );
 
--- For people: every run of a living workflow, with the status that follows from where its message is.
+-- For people: every run of a living workflow, with the status that follows from where its message
+-- is.
 CREATE VIEW @schema.pgqrs_runs AS
 SELECT m.id, q.name AS workflow, p.status, p.dead, p.attempt, m.enqueued_at AS created_at,
-       coalesce(p.moved_at, m.enqueued_at) AS updated_at, p.resumes_at, m.payload AS input, p.output, p.error
+       coalesce(p.moved_at, m.enqueued_at) AS updated_at, p.resumes_at, m.payload AS input,
+       p.output, p.error
 FROM (
     SELECT r.message_id,
            CASE WHEN r.attempt = 0
@@ -160,7 +164,8 @@ FROM (
                      AND NOT EXISTS (SELECT 1 FROM pgqrs_steps s WHERE s.run_id = d.message_id)
                 THEN 'QUEUED' ELSE 'RUNNING' END,
            0, d.attempt, NULL, d.visible_at, NULL,
-           CASE WHEN d.reason IN (2, 3, 4) AND d.note IS NOT NULL THEN json_object('message', d.note) END
+           CASE WHEN d.reason IN (2, 3, 4) AND d.note IS NOT NULL
+                THEN json_object('message', d.note) END
     FROM pgqrs_scheduled d
     UNION ALL
     SELECT l.message_id, CASE WHEN l.cancelled THEN 'CANCELLING' ELSE 'RUNNING' END,
@@ -168,7 +173,8 @@ FROM (
     FROM pgqrs_leased l
     UNION ALL
     SELECT a.message_id,
-           CASE WHEN a.state IN (0, 1) THEN 'SUCCESS' WHEN a.state = 3 THEN 'CANCELLED' ELSE 'ERROR' END,
+           CASE WHEN a.state IN (0, 1) THEN 'SUCCESS' WHEN a.state = 3 THEN 'CANCELLED'
+                ELSE 'ERROR' END,
            a.state = 4, a.attempt, a.finished_at, NULL, a.output, a.error
     FROM pgqrs_archive a) p
 JOIN pgqrs_messages m ON m.id = p.message_id

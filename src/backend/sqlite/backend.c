@@ -8,14 +8,15 @@
 #include "util/buf.h"
 #include "util/error.h"
 
-static const char *const schemes[] = {"sqlite:", NULL};
+static const char *const schemes[] = { "sqlite:", NULL };
 
 static bool usable(pgqrs__conn *conn)
 {
     return !conn->broken && !conn->open;
 }
 
-/* The handle of a database in memory is everybody's: it is used in turns, also outside of transactions. */
+/* The handle of a database in memory is everybody's: it is used in turns, also outside of
+ * transactions. */
 static pgqrs_status enter(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
 {
     conn->deadline_us = deadline_us;
@@ -50,10 +51,11 @@ static pgqrs_status run_script(pgqrs__conn *conn, const char *sql, pgqrs_error *
 }
 
 /* There are no schemas here: the token goes. */
-static pgqrs_status script(pgqrs__conn *conn, const char *sql, int64_t deadline_us, pgqrs_error *error)
+static pgqrs_status script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
+                           pgqrs_error *error)
 {
     static const char token[] = "@schema.";
-    pgqrs__buf        text    = {0};
+    pgqrs__buf        text    = { 0 };
     const char       *at;
     pgqrs_status      status;
 
@@ -76,8 +78,8 @@ static pgqrs_status lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqrs_e
     return PGQRS_OK;
 }
 
-static pgqrs_status has_object(pgqrs__conn *conn, const char *type, const char *prefix, const char *name,
-                               bool *out_there, pgqrs_error *error)
+static pgqrs_status has_object(pgqrs__conn *conn, const char *type, const char *prefix,
+                               const char *name, bool *out_there, pgqrs_error *error)
 {
     sqlite3_stmt *stmt;
     pgqrs_status  status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_HAS_OBJECT, &stmt, error);
@@ -96,8 +98,8 @@ static pgqrs_status has_object(pgqrs__conn *conn, const char *type, const char *
     return status;
 }
 
-static pgqrs_status has_table(pgqrs__conn *conn, const char *table, int64_t deadline_us, bool *out_there,
-                              pgqrs_error *error)
+static pgqrs_status has_table(pgqrs__conn *conn, const char *table, int64_t deadline_us,
+                              bool *out_there, pgqrs_error *error)
 {
     pgqrs_status status = enter(conn, deadline_us, error);
 
@@ -108,8 +110,8 @@ static pgqrs_status has_table(pgqrs__conn *conn, const char *table, int64_t dead
     return status;
 }
 
-static pgqrs_status has_index(pgqrs__conn *conn, const char *index, int64_t deadline_us, bool *out_there,
-                              pgqrs_error *error)
+static pgqrs_status has_index(pgqrs__conn *conn, const char *index, int64_t deadline_us,
+                              bool *out_there, pgqrs_error *error)
 {
     pgqrs_status status = enter(conn, deadline_us, error);
 

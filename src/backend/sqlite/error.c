@@ -5,7 +5,7 @@
 
 #include "util/error.h"
 
-/* SQLSTATEs are of the SQL standard, so that both databases say the same of a violated constraint. */
+/* SQLSTATEs are of the SQL standard: both databases say the same of a violated constraint. */
 static const char *constraint_state(int extended)
 {
     switch (extended) {
@@ -33,7 +33,8 @@ static const char *file_of(const pgqrs__conn *conn)
     return conn->db->path != NULL ? conn->db->path : ":memory:";
 }
 
-/* An error in a statement: of the schema, since our statements are tested, or raised by the statement. */
+/* An error in a statement: of the schema, since our statements are tested, or raised by the
+ * statement. */
 static pgqrs_status statement_fail(const char *text, pgqrs_error *error)
 {
     const char *lost = strstr(text, "pgqrs: lost ");
@@ -51,7 +52,8 @@ static pgqrs_status statement_fail(const char *text, pgqrs_error *error)
         pgqrs__hint(error, "Run pgqrs_install() once.");
         return PGQRS_ESCHEMA;
     }
-    if (strstr(text, "no such column: ") != NULL || strstr(text, "has no column named ") != NULL) {
+    if (strstr(text, "no such column: ") != NULL || strstr(text, "has no column named ") != NULL
+        || strstr(text, "no such index: ") != NULL) {
         pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE,
                     "the pgqrs tables are not those of this library");
         pgqrs__hint(error, "Run pgqrs_install() to upgrade them.");
@@ -75,7 +77,8 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
         return pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE,
                            "the database is locked by another program");
     case SQLITE_NOTADB:
-        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "\"%s\" is not a SQLite database", file);
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "\"%s\" is not a SQLite database",
+                    file);
         return PGQRS_ECONFIG;
     case SQLITE_READONLY:
         pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "cannot write to \"%s\"", file);
@@ -89,7 +92,8 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
         pgqrs__hint(error, "Nothing was written. Free some space.");
         return PGQRS_EDB;
     case SQLITE_IOERR:
-        return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "reading or writing \"%s\" failed", file);
+        return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "reading or writing \"%s\" failed",
+                           file);
     case SQLITE_CORRUPT:
         pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "\"%s\" is damaged", file);
         pgqrs__hint(error, "Check it with PRAGMA integrity_check, and restore a backup.");
@@ -98,7 +102,8 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
         return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,
                            "cannot open \"%s\", or a file beside it", file);
     case SQLITE_CONSTRAINT:
-        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "a constraint of the tables was violated");
+        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,
+                    "a constraint of the tables was violated");
         set_state(error, constraint_state(extended));
         return PGQRS_EDB;
     case SQLITE_MISUSE:
@@ -120,25 +125,34 @@ pgqrs_status pgqrs__sqlite_fail(pgqrs__conn *conn, int rc, const char *what, pgq
         text     = sqlite3_errstr(rc);
     }
     status = by_code(conn, rc, extended, text, error);
-    if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
+    if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CORRUPT
+        || (rc & 0xff) == SQLITE_NOTADB)
         conn->broken = true;
     if (status == PGQRS_ENOMEM)
         return status;
     if ((rc & 0xff) == SQLITE_IOERR && number != 0)
-        pgqrs__detail(error, "%s%s%s (%d): %s", what != NULL ? what : "", what != NULL ? ": " : "", text,
-                      extended, strerror(number));
+        pgqrs__detail(error, "%s%s%s (%d): %s", what != NULL ? what : "", what != NULL ? ": " : "",
+                      text, extended, strerror(number));
     else
-        pgqrs__detail(error, "%s%s%s (%d)", what != NULL ? what : "", what != NULL ? ": " : "", text,
-                      extended);
+        pgqrs__detail(error, "%s%s%s (%d)", what != NULL ? what : "", what != NULL ? ": " : "",
+                      text, extended);
     return status;
 }
 
-/* A commit is the write and the sync of the log's last pages. When one of the two fails they may still be
- * there, and be found after a crash; what fails before leaves nothing. */
+/* A commit writes the last pages to the log, syncs it, and tells the other connections through the
+ * index of the log. After the writing the pages are there: a failure then undoes the transaction
+ * for everybody, but a crash before anybody else commits would bring it back. */
 static bool outcome_is_unknown(int extended)
 {
-    return extended == SQLITE_IOERR_WRITE || extended == SQLITE_IOERR_FSYNC
-           || extended == SQLITE_IOERR_DIR_FSYNC;
+    switch (extended & 0xff) {
+    case SQLITE_NOMEM:
+        return true;
+    case SQLITE_IOERR:
+        return extended != SQLITE_IOERR_WRITE && extended != SQLITE_IOERR_READ
+               && extended != SQLITE_IOERR_SHORT_READ;
+    default:
+        return false;
+    }
 }
 
 pgqrs_status pgqrs__sqlite_commit_fail(pgqrs__conn *conn, int rc, pgqrs_error *error)

@@ -2,7 +2,6 @@
 #include "backend/sqlite/sqlite.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +19,7 @@
 #define OLDEST      3035000 /* RETURNING */
 #define OLDEST_TEXT "3.35.0"
 
-/* --- The DSN ------------------------------------------------------------------------------------------ */
+/* --- The DSN ------------------------------------------------------------------------------ */
 
 static pgqrs_status dsn_fail(const char *what, pgqrs_error *error)
 {
@@ -56,25 +55,29 @@ static pgqrs_status read_dsn(const char *dsn, const char **out_path, pgqrs_error
 
 static pgqrs_status path_fail(const char *path, const char *reason, pgqrs_error *error)
 {
-    return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot open \"%s\": %s", path, reason);
+    return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot open \"%s\": %s", path,
+                       reason);
 }
 
-/* The folder of a file that is not there yet, made absolute, and the file's name. */
+/* A file that is not there yet: its folder made absolute, and its name. */
 static pgqrs_status resolve_new(const char *path, char **out_path, pgqrs_error *error)
 {
     const char  *slash  = strrchr(path, '/');
-    pgqrs__buf   full   = {0};
+    size_t       length = slash == NULL ? 0 : (size_t)(slash - path);
+    pgqrs__buf   full   = { 0 };
     pgqrs_status rc     = PGQRS_OK;
-    char        *folder = slash == NULL ? pgqrs__strdup(".")
-                                        : pgqrs__strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    char        *real;
+    char        *folder =
+        slash == NULL ? pgqrs__strdup(".") : pgqrs__strndup(path, length + (length == 0));
+    char *real;
 
     if (folder == NULL)
         return pgqrs__nomem(error);
     real = realpath(folder, NULL);
     if (real == NULL) {
-        rc = path_fail(path, errno == ENOENT ? "its folder does not exist" : strerror(errno), error);
-        if (errno == ENOENT)
+        bool missing = errno == ENOENT;
+
+        rc = path_fail(path, missing ? "its folder does not exist" : strerror(errno), error);
+        if (missing)
             pgqrs__hint(error, "Create the folder \"%s\".", folder);
     } else {
         pgqrs__buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
@@ -88,8 +91,8 @@ static pgqrs_status resolve_new(const char *path, char **out_path, pgqrs_error *
     return rc;
 }
 
-/* An absolute path without links, since connections are made later, and the files beside the database
- * must be the same for everybody. */
+/* An absolute path without links, since connections are made later, and the files beside the
+ * database must be the same for everybody. */
 static pgqrs_status resolve(const char *path, char **out_path, pgqrs_error *error)
 {
     struct stat st;
@@ -107,25 +110,26 @@ static pgqrs_status resolve(const char *path, char **out_path, pgqrs_error *erro
     return *out_path == NULL ? pgqrs__nomem(error) : PGQRS_OK;
 }
 
-/* --- Connections -------------------------------------------------------------------------------------- */
+/* --- Connections -------------------------------------------------------------------------- */
 
-/* Somebody who is not in the queue for turns has the lock: another program. Looks again until the deadline. */
+/* Somebody who is not in the queue for turns has the lock: another program. Looks again until the
+ * deadline. */
 static int on_busy(void *user, int tries)
 {
-    const pgqrs__conn *conn    = user;
-    int64_t            wait_us = PGQRS__MIN(INT64_C(100) << PGQRS__MIN(tries, 6), 5 * PGQRS_MILLISECOND);
-    int64_t            left_us;
-    struct timespec    pause;
+    const pgqrs__conn *conn = user;
+    int64_t wait_us = PGQRS__MIN(INT64_C(100) << PGQRS__MIN(tries, 6), 5 * PGQRS_MILLISECOND);
+    int64_t left_us;
+    struct timespec pause;
 
     left_us = conn->deadline_us == INT64_MAX ? INT64_MAX : conn->deadline_us - pgqrs__mono_us();
     if (left_us <= 0)
         return 0;
-    pause = (struct timespec){.tv_nsec = (long)PGQRS__MIN(wait_us, left_us) * 1000};
+    pause = (struct timespec){ .tv_nsec = (long)PGQRS__MIN(wait_us, left_us) * 1000 };
     (void)nanosleep(&pause, NULL);
     return 1;
 }
 
-static pgqrs_status execute_pragma(pgqrs__conn *conn, const char *sql, pgqrs_error *error)
+static pgqrs_status execute(pgqrs__conn *conn, const char *sql, pgqrs_error *error)
 {
     int rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
 
@@ -141,16 +145,21 @@ static pgqrs_status open_fail(pgqrs__conn *conn, int rc, pgqrs_error *error)
         return pgqrs__nomem(error);
     number = sqlite3_system_errno(conn->handle);
     if ((rc & 0xff) == SQLITE_CANTOPEN)
-        return path_fail(conn->db->path, number != 0 ? strerror(number) : sqlite3_errstr(rc), error);
+        return path_fail(conn->db->path, number != 0 ? strerror(number) : sqlite3_errstr(rc),
+                         error);
     return pgqrs__sqlite_fail(conn, rc, NULL, error);
 }
 
 static pgqrs_status open_handle(pgqrs__conn *conn, bool create, pgqrs_error *error)
 {
-    const char  *path  = conn->db->path;
-    int          flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
-    int          rc    = sqlite3_open_v2(path != NULL ? path : ":memory:", &conn->handle, flags, NULL);
-    pgqrs_status status;
+    static const char *const settings[] = { "PRAGMA temp_store = MEMORY",
+                                            "PRAGMA foreign_keys = OFF",
+                                            "PRAGMA cache_size = -8000",
+                                            "PRAGMA synchronous = FULL" };
+    const char              *path       = conn->db->path;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
+    int rc    = sqlite3_open_v2(path != NULL ? path : ":memory:", &conn->handle, flags, NULL);
+    pgqrs_status status = PGQRS_OK;
 
     if (rc != SQLITE_OK)
         return open_fail(conn, rc, error);
@@ -161,15 +170,13 @@ static pgqrs_status open_handle(pgqrs__conn *conn, bool create, pgqrs_error *err
     }
     (void)sqlite3_extended_result_codes(conn->handle, 1);
     (void)sqlite3_busy_handler(conn->handle, on_busy, conn);
-    status = execute_pragma(conn, "PRAGMA temp_store = MEMORY", error);
-    if (status == PGQRS_OK)
-        status = execute_pragma(conn, "PRAGMA foreign_keys = OFF", error);
-    if (status == PGQRS_OK)
-        status = execute_pragma(conn, "PRAGMA synchronous = FULL", error);
+    for (size_t i = 0; i < PGQRS__ARRAY_LEN(settings) && status == PGQRS_OK; i++)
+        status = execute(conn, settings[i], error);
     return status;
 }
 
-/* Ask for the journal mode, or set it. @return a code of SQLite; *out_wal: it is the write-ahead log */
+/* Ask for the journal mode, or set it. @return a code of SQLite; *out_wal: it is the write-ahead
+ * log */
 static int journal_mode(sqlite3 *handle, const char *sql, bool *out_wal)
 {
     sqlite3_stmt *stmt = NULL;
@@ -202,8 +209,8 @@ static pgqrs_status switch_to_wal(pgqrs__conn *conn, pgqrs_error *error)
     if (rc != SQLITE_OK)
         return pgqrs__sqlite_fail(conn, rc, "PRAGMA journal_mode", error);
     if (!wal) {
-        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot use a write-ahead log for \"%s\"",
-                    conn->db->path);
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
+                    "cannot use a write-ahead log for \"%s\"", conn->db->path);
         pgqrs__hint(error, "The file must be on a local file system.");
         return PGQRS_ECONFIG;
     }
@@ -226,6 +233,42 @@ static pgqrs_status use_wal(pgqrs__conn *conn, pgqrs_error *error)
     status = switch_to_wal(conn, error);
     pgqrs__filelock_yield(conn->db->lock);
     return status;
+}
+
+/* ANALYZE tells SQLite how large a table was at that moment. Ours grow and shrink by the hour:
+ * plans for an empty queue would be kept when it is full, so what it has noted of our tables is
+ * removed. */
+static bool has_statistics(sqlite3 *handle)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool          any;
+
+    (void)sqlite3_prepare_v2(handle,
+                             "SELECT 1 FROM sqlite_stat1 WHERE substr(tbl, 1, 6) = 'pgqrs_'", -1,
+                             &stmt, NULL); /* fails when nothing was ever analysed */
+    any = stmt != NULL && sqlite3_step(stmt) == SQLITE_ROW;
+    (void)sqlite3_finalize(stmt);
+    return any;
+}
+
+/* They are read with the schema, so the connection is made anew. It can be used with them, too:
+ * what stands in the way is not waited for. */
+static pgqrs_status drop_statistics(pgqrs__conn *conn, pgqrs_error *error)
+{
+    pgqrs_status status;
+
+    if (!has_statistics(conn->handle))
+        return PGQRS_OK;
+    conn->deadline_us = pgqrs__mono_us() + PGQRS_SECOND;
+    if (pgqrs__filelock_take(conn->db->lock, conn->deadline_us, NULL) != PGQRS_OK)
+        return PGQRS_OK;
+    status = execute(conn, "DELETE FROM sqlite_stat1 WHERE substr(tbl, 1, 6) = 'pgqrs_'", NULL);
+    pgqrs__filelock_yield(conn->db->lock);
+    if (status != PGQRS_OK)
+        return PGQRS_OK;
+    (void)sqlite3_close(conn->handle);
+    conn->handle = NULL;
+    return open_handle(conn, false, error);
 }
 
 static pgqrs__conn *conn_new(pgqrs__db *db)
@@ -258,6 +301,8 @@ pgqrs_status pgqrs__sqlite_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_
         conn->handle = db->memory;
     } else {
         status = open_handle(conn, false, error);
+        if (status == PGQRS_OK)
+            status = drop_statistics(conn, error);
         if (status != PGQRS_OK) {
             pgqrs__sqlite_disconnect(conn, false);
             return status;
@@ -274,7 +319,8 @@ void pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked)
     if (!forked && conn->open)
         (void)pgqrs__sqlite_end(conn, false, INT64_MAX, NULL);
     if (db->path != NULL || forked) {
-        /* After fork() the handle is the parent's too: closing it would undo what the parent is doing. */
+        /* After fork() the handle is the parent's too: closing it would undo what the parent is
+         * doing. */
         pgqrs__sqlite_forget(conn, forked);
         if (!forked)
             (void)sqlite3_close(conn->handle);
@@ -285,12 +331,13 @@ void pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked)
     pgqrs__free(conn);
 }
 
-/* --- The database ------------------------------------------------------------------------------------- */
+/* --- The database ------------------------------------------------------------------------- */
 
 static pgqrs_status check_library(pgqrs_error *error)
 {
     if (sqlite3_libversion_number() < OLDEST) {
-        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "SQLite %s is too old", sqlite3_libversion());
+        pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "SQLite %s is too old",
+                    sqlite3_libversion());
         pgqrs__hint(error, "SQLite %s or later is needed.", OLDEST_TEXT);
         return PGQRS_ECONFIG;
     }
@@ -313,7 +360,9 @@ static pgqrs_status open_file(pgqrs__db *db, pgqrs_error *error)
     rc = open_handle(db->first, true, error);
     if (rc == PGQRS_OK)
         rc = pgqrs__filelock_join(db->path, ENGINE, &db->lock, error);
-    return rc == PGQRS_OK ? use_wal(db->first, error) : rc;
+    if (rc == PGQRS_OK)
+        rc = use_wal(db->first, error);
+    return rc == PGQRS_OK ? drop_statistics(db->first, error) : rc;
 }
 
 static pgqrs_status open_memory(pgqrs__db *db, pgqrs_error *error)
@@ -332,8 +381,8 @@ static pgqrs_status open_memory(pgqrs__db *db, pgqrs_error *error)
     return rc;
 }
 
-pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings, pgqrs__db **out_db,
-                                pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings,
+                                pgqrs__db **out_db, pgqrs_error *error)
 {
     pgqrs__db   *db = NULL;
     const char  *path;

@@ -17,7 +17,7 @@ static const char *const own_sql[PGQRS__SQLITE_OWN_COUNT] = {
     [PGQRS__SQLITE_SEQUENCE_READ]  = "SELECT next, last_now_us FROM pgqrs_sequence",
     [PGQRS__SQLITE_SEQUENCE_WRITE] = "UPDATE pgqrs_sequence SET next = ?1, last_now_us = ?2",
     [PGQRS__SQLITE_DATA_VERSION]   = "PRAGMA data_version",
-    [PGQRS__SQLITE_HAS_OBJECT]     = "SELECT 1 FROM sqlite_master WHERE type = ?1 AND name = ?2 || ?3",
+    [PGQRS__SQLITE_HAS_OBJECT] = "SELECT 1 FROM sqlite_master WHERE type = ?1 AND name = ?2 || ?3",
 };
 
 static int prepare(pgqrs__conn *conn, const char *sql, sqlite3_stmt **out_stmt)
@@ -25,8 +25,8 @@ static int prepare(pgqrs__conn *conn, const char *sql, sqlite3_stmt **out_stmt)
     return sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, out_stmt, NULL);
 }
 
-pgqrs_status pgqrs__sqlite_own_get(pgqrs__conn *conn, pgqrs__sqlite_own own, sqlite3_stmt **out_stmt,
-                                   pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_own_get(pgqrs__conn *conn, pgqrs__sqlite_own own,
+                                   sqlite3_stmt **out_stmt, pgqrs_error *error)
 {
     int rc = SQLITE_OK;
 
@@ -55,12 +55,13 @@ pgqrs_status pgqrs__sqlite_do(pgqrs__conn *conn, pgqrs__sqlite_own own, pgqrs_er
     return status;
 }
 
-/* --- Numbered statements ------------------------------------------------------------------------------ */
+/* --- Numbered statements ------------------------------------------------------------------ */
 
 /* 0: the statement has no argument `now`, which is always the last. */
 static int now_param(const pgqrs__shape *shape)
 {
-    return shape->nargs > 0 && strcmp(shape->args[shape->nargs - 1].name, "now") == 0 ? shape->nargs : 0;
+    return shape->nargs > 0 && strcmp(shape->args[shape->nargs - 1].name, "now") == 0 ? shape->nargs
+                                                                                      : 0;
 }
 
 /* Note which parameters the part uses. False when out of memory. */
@@ -112,16 +113,15 @@ static pgqrs_status prepare_part(pgqrs__conn *conn, const pgqrs__shape *shape, c
         return pgqrs__sqlite_fail(conn, rc, shape->name, error);
     if (!read_params(shape, part))
         return pgqrs__nomem(error);
-    columns        = sqlite3_column_count(part->stmt);
-    part->has_rows = columns > 0;
+    columns = sqlite3_column_count(part->stmt);
     if (columns > PGQRS__SQLITE_COLS_MAX || (columns > 0 && columns != shape->ncols))
-        return pgqrs__fail(error, PGQRS_EINTERNAL, PGQRS_OBJECT_STORE, "%s gives %d columns, not %d",
-                           shape->name, columns, shape->ncols);
+        return pgqrs__fail(error, PGQRS_EINTERNAL, PGQRS_OBJECT_STORE,
+                           "%s gives %d columns, not %d", shape->name, columns, shape->ncols);
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs__sqlite_prepare(pgqrs__conn *conn, int stmt, const pgqrs__sqlite_prepared **out_prepared,
-                                   pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_prepare(pgqrs__conn *conn, int stmt,
+                                   const pgqrs__sqlite_prepared **out_prepared, pgqrs_error *error)
 {
     pgqrs__sqlite_prepared *prepared = &conn->statements[stmt];
     const pgqrs__sql       *sql      = &pgqrs__sql_sqlite[stmt];

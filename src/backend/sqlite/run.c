@@ -4,7 +4,8 @@
 #include "util/base.h"
 #include "util/error.h"
 
-/* The stored time follows the clock at this distance when nothing else is written to the number line. */
+/* The stored time follows the clock at this distance when nothing else is written to the number
+ * line. */
 #define CLOCK_STEP_US PGQRS_SECOND
 
 /* What one run() knows of the number line and the clock: read when a statement first needs it. */
@@ -16,7 +17,7 @@ typedef struct line {
     int64_t now_us; /* the time of the whole run */
 } line;
 
-/* --- The number line ---------------------------------------------------------------------------------- */
+/* --- The number line ---------------------------------------------------------------------- */
 
 pgqrs_status pgqrs__sqlite_sequence(pgqrs__conn *conn, int64_t *out_next, int64_t *out_last_now_us,
                                     pgqrs_error *error)
@@ -32,7 +33,8 @@ pgqrs_status pgqrs__sqlite_sequence(pgqrs__conn *conn, int64_t *out_next, int64_
         *out_next        = sqlite3_column_int64(stmt, 0);
         *out_last_now_us = sqlite3_column_int64(stmt, 1);
     } else if (rc == SQLITE_DONE) {
-        status = pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE, "pgqrs_sequence has lost its row");
+        status = pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE,
+                             "pgqrs_sequence has lost its row");
     } else {
         status = pgqrs__sqlite_fail(conn, rc, "sequence", error);
     }
@@ -63,7 +65,8 @@ static pgqrs_status line_write(pgqrs__conn *conn, const line *l, bool changed, p
     pgqrs_status  status;
     int           rc;
 
-    if (!l->known || (l->next == l->first && (!changed || l->now_us - l->stored_us <= CLOCK_STEP_US)))
+    if (!l->known
+        || (l->next == l->first && (!changed || l->now_us - l->stored_us <= CLOCK_STEP_US)))
         return PGQRS_OK;
     status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_SEQUENCE_WRITE, &stmt, error);
     if (status != PGQRS_OK)
@@ -77,7 +80,7 @@ static pgqrs_status line_write(pgqrs__conn *conn, const line *l, bool changed, p
     return status;
 }
 
-/* --- Values -------------------------------------------------------------------------------------------- */
+/* --- Values ------------------------------------------------------------------------------- */
 
 /* What is bound stays the caller's, and is bound anew before the statement runs again. */
 static int bind(sqlite3_stmt *stmt, int at, const pgqrs__val *v)
@@ -98,7 +101,7 @@ static int bind(sqlite3_stmt *stmt, int at, const pgqrs__val *v)
 
 static pgqrs__val column(sqlite3_stmt *stmt, int at, uint8_t type)
 {
-    pgqrs__val v = {.kind = PGQRS__KIND_NULL};
+    pgqrs__val v = { .kind = PGQRS__KIND_NULL };
 
     switch (sqlite3_column_type(stmt, at)) {
     case SQLITE_NULL:
@@ -121,7 +124,7 @@ static pgqrs__val column(sqlite3_stmt *stmt, int at, uint8_t type)
     return v;
 }
 
-/* --- Statements ---------------------------------------------------------------------------------------- */
+/* --- Statements --------------------------------------------------------------------------- */
 
 /* One call, being run. */
 typedef struct execution {
@@ -147,7 +150,8 @@ static pgqrs_status give_row(const execution *x, sqlite3_stmt *stmt, pgqrs_error
     if (status == PGQRS_ENOMEM)
         return pgqrs__nomem(error);
     if (status != PGQRS_OK)
-        return pgqrs__fail(error, status, PGQRS_OBJECT_STORE, "a row of %s was refused", x->shape->name);
+        return pgqrs__fail(error, status, PGQRS_OBJECT_STORE, "a row of %s was refused",
+                           x->shape->name);
     return PGQRS_OK;
 }
 
@@ -195,7 +199,8 @@ static pgqrs_status bind_scalars(const execution *x, pgqrs_error *error)
 }
 
 /* One argument row, through every part. */
-static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64_t n, pgqrs_error *error)
+static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64_t n,
+                                pgqrs_error *error)
 {
     int changes = sqlite3_total_changes(x->conn->handle);
 
@@ -216,7 +221,8 @@ static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64
         if (status != PGQRS_OK)
             return status;
     }
-    /* Numbers for a row that changed nothing are not used up: looking for work to do writes nothing. */
+    /* Numbers for a row that changed nothing are not used up: looking for work to do writes
+     * nothing. */
     if (x->sql->ids > 0 && sqlite3_total_changes(x->conn->handle) != changes)
         x->line->next += x->sql->ids;
     return PGQRS_OK;
@@ -224,11 +230,11 @@ static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64
 
 static pgqrs_status execute(pgqrs__conn *conn, pgqrs__call *call, line *l, pgqrs_error *error)
 {
-    execution    x = {.conn  = conn,
-                      .call  = call,
-                      .shape = &pgqrs__shapes[call->stmt],
-                      .sql   = &pgqrs__sql_sqlite[call->stmt],
-                      .line  = l};
+    execution    x = { .conn  = conn,
+                       .call  = call,
+                       .shape = &pgqrs__shapes[call->stmt],
+                       .sql   = &pgqrs__sql_sqlite[call->stmt],
+                       .line  = l };
     int64_t      n = 0;
     pgqrs_status status;
 
@@ -250,7 +256,7 @@ static pgqrs_status execute(pgqrs__conn *conn, pgqrs__call *call, line *l, pgqrs
     return status;
 }
 
-/* --- Transactions -------------------------------------------------------------------------------------- */
+/* --- Transactions ------------------------------------------------------------------------- */
 
 /* A read needs a transaction of its own when it is more than one SQL statement. */
 static bool is_one_statement(const pgqrs__call *calls, size_t ncalls)
@@ -279,11 +285,11 @@ static pgqrs_status commit(pgqrs__conn *conn, pgqrs_error *error)
 }
 
 /* Every call, and the number line after them. */
-static pgqrs_status execute_all(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, bool *out_announce,
-                                pgqrs_error *error)
+static pgqrs_status execute_all(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                                bool *out_announce, pgqrs_error *error)
 {
     int          changes = sqlite3_total_changes(conn->handle);
-    line         l       = {.known = false};
+    line         l       = { .known = false };
     pgqrs_status status  = PGQRS_OK;
 
     for (size_t i = 0; i < ncalls && status == PGQRS_OK; i++)
@@ -294,7 +300,8 @@ static pgqrs_status execute_all(pgqrs__conn *conn, pgqrs__call *calls, size_t nc
     return status;
 }
 
-static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs_error *error)
+static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                              pgqrs_error *error)
 {
     pgqrs__db   *db       = conn->db;
     bool         announce = false;
@@ -319,7 +326,8 @@ static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncal
     return PGQRS_OK;
 }
 
-static pgqrs_status run_read(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs_error *error)
+static pgqrs_status run_read(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                             pgqrs_error *error)
 {
     bool         alone  = is_one_statement(calls, ncalls);
     bool         shared = conn->db->path == NULL;
@@ -353,7 +361,8 @@ static pgqrs_status check_open(const pgqrs__conn *conn, pgqrs_error *error)
 }
 
 /* In a savepoint: the transaction goes on without what failed. */
-static pgqrs_status run_inside(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs_error *error)
+static pgqrs_status run_inside(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                               pgqrs_error *error)
 {
     bool         announce;
     pgqrs_status status = check_open(conn, error);
@@ -376,8 +385,8 @@ static pgqrs_status run_inside(pgqrs__conn *conn, pgqrs__call *calls, size_t nca
     return status;
 }
 
-pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs__mode mode,
-                               int64_t deadline_us, pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                               pgqrs__mode mode, int64_t deadline_us, pgqrs_error *error)
 {
     conn->deadline_us = deadline_us;
     atomic_fetch_add_explicit(&conn->db->statements, (int_fast64_t)ncalls, memory_order_relaxed);
@@ -409,7 +418,8 @@ pgqrs_status pgqrs__sqlite_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_e
     return status;
 }
 
-pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us, pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us,
+                               pgqrs_error *error)
 {
     pgqrs__db   *db     = conn->db;
     pgqrs_status status = PGQRS_OK;

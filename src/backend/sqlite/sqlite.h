@@ -13,8 +13,8 @@
 
 #define PGQRS__SQLITE_COLS_MAX 64
 
-/* One SQL statement of a numbered statement, prepared. A parameter's number is the argument's, from 1;
- * after the arguments come the reserved number ($id) and the ordinal ($n). */
+/* One SQL statement of a numbered statement, prepared. A parameter's number is the argument's, from
+ * 1; after the arguments come the reserved number ($id) and the ordinal ($n). */
 typedef struct pgqrs__sqlite_part {
     sqlite3_stmt *stmt;
     uint8_t      *params; /* owned: the parameters it uses, those of array arguments first */
@@ -23,7 +23,6 @@ typedef struct pgqrs__sqlite_part {
     bool          uses_now;
     bool          uses_id;
     bool          uses_n;
-    bool          has_rows;
 } pgqrs__sqlite_part;
 
 typedef struct pgqrs__sqlite_prepared {
@@ -63,7 +62,7 @@ struct pgqrs__db {
 
 struct pgqrs__conn {
     pgqrs__db             *db;
-    sqlite3               *handle; /* owned, unless the database is in memory */
+    sqlite3               *handle;      /* owned, unless the database is in memory */
     int64_t                deadline_us; /* of what is running: for the busy handler */
     bool                   open;        /* between begin() and end(): it has the turn */
     bool                   broken;
@@ -81,7 +80,8 @@ struct pgqrs__conn {
 
 /* --- error.c */
 
-/** Says what SQLite's code @p rc means; the message is the handle's. @p what: the statement, or NULL. */
+/** Says what SQLite's code @p rc means; the message is the handle's. @p what: the statement, or
+ *  NULL. */
 pgqrs_status pgqrs__sqlite_fail(pgqrs__conn *conn, int rc, const char *what, pgqrs_error *error);
 /** The same for a COMMIT, whose failure may leave open what happened. */
 pgqrs_status pgqrs__sqlite_commit_fail(pgqrs__conn *conn, int rc, pgqrs_error *error);
@@ -89,11 +89,11 @@ pgqrs_status pgqrs__sqlite_commit_fail(pgqrs__conn *conn, int rc, pgqrs_error *e
 /* --- prepare.c */
 
 /** A statement of the backend itself, prepared. It is the connection's. */
-pgqrs_status pgqrs__sqlite_own_get(pgqrs__conn *conn, pgqrs__sqlite_own own, sqlite3_stmt **out_stmt,
-                                   pgqrs_error *error);
+pgqrs_status pgqrs__sqlite_own_get(pgqrs__conn *conn, pgqrs__sqlite_own own,
+                                   sqlite3_stmt **out_stmt, pgqrs_error *error);
 /** A numbered statement, prepared. It is the connection's. */
-pgqrs_status pgqrs__sqlite_prepare(pgqrs__conn *conn, int stmt, const pgqrs__sqlite_prepared **out_prepared,
-                                   pgqrs_error *error);
+pgqrs_status pgqrs__sqlite_prepare(pgqrs__conn *conn, int stmt,
+                                   const pgqrs__sqlite_prepared **out_prepared, pgqrs_error *error);
 /** Frees every prepared statement; @p forked: the memory around them only. */
 void pgqrs__sqlite_forget(pgqrs__conn *conn, bool forked);
 /** Run a statement of the backend that gives no rows. */
@@ -101,27 +101,29 @@ pgqrs_status pgqrs__sqlite_do(pgqrs__conn *conn, pgqrs__sqlite_own own, pgqrs_er
 
 /* --- open.c */
 
-pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings, pgqrs__db **out_db,
-                                pgqrs_error *error);
+pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings,
+                                pgqrs__db **out_db, pgqrs_error *error);
 void         pgqrs__sqlite_close(pgqrs__db *db, bool forked);
 pgqrs_status pgqrs__sqlite_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_error *error);
 void         pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked);
 
 /* --- run.c */
 
-pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs__mode mode,
-                               int64_t deadline_us, pgqrs_error *error);
+pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                               pgqrs__mode mode, int64_t deadline_us, pgqrs_error *error);
 pgqrs_status pgqrs__sqlite_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error);
-pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool commit, int64_t deadline_us, pgqrs_error *error);
+pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool commit, int64_t deadline_us,
+                               pgqrs_error *error);
 /** Read the number line: its next number, and the last time that was stored. */
 pgqrs_status pgqrs__sqlite_sequence(pgqrs__conn *conn, int64_t *out_next, int64_t *out_last_now_us,
                                     pgqrs_error *error);
 
 /* --- wait.c */
 
+typedef void (*pgqrs__sqlite_queue_fn)(void *user, int64_t queue_id);
+
 pgqrs_status pgqrs__sqlite_wait(pgqrs__conn *conn, int64_t deadline_us,
-                                void (*on_queue)(void *user, int64_t queue_id), void *user,
-                                pgqrs_error *error);
+                                pgqrs__sqlite_queue_fn on_queue, void *user, pgqrs_error *error);
 void         pgqrs__sqlite_wake(pgqrs__conn *conn);
 
 #endif

@@ -1,4 +1,5 @@
-/* Waiting for something to be put in: told at once by this process, noticed soon from the others. */
+/* Waiting for something to be put in: told at once by this process, noticed soon from the others.
+ */
 #include "backend/sqlite/sqlite.h"
 
 #include "util/base.h"
@@ -49,8 +50,7 @@ static pgqrs_status look(pgqrs__conn *conn, bool *out_changed, pgqrs_error *erro
 }
 
 pgqrs_status pgqrs__sqlite_wait(pgqrs__conn *conn, int64_t deadline_us,
-                                void (*on_queue)(void *user, int64_t queue_id), void *user,
-                                pgqrs_error *error)
+                                pgqrs__sqlite_queue_fn on_queue, void *user, pgqrs_error *error)
 {
     for (;;) {
         bool         changed;

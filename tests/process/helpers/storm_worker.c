@@ -59,15 +59,21 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
         _exit(4);
 }
 
+/* The database is away, as far as this error tells: not reached, shutting down, starting up. */
+static bool is_away(pgqrs_status status, const pgqrs_error *error)
+{
+    return status == PGQRS_ECONN || status == PGQRS_ETIMEDOUT
+           || (error != NULL
+               && ((error->flags & (PGQRS_RETRYABLE | PGQRS_MAYBE_APPLIED)) != 0
+                   || strncmp(error->sqlstate, "57P", 3) == 0));
+}
+
 /* Whether an answer is one of those that may be: bits of 1 << status. */
 static bool may_be(pgqrs_status status, const pgqrs_error *error, unsigned allowed, int64_t id,
                    const char *what)
 {
-    const unsigned away =
-        1u << PGQRS_ECONN | 1u << PGQRS_ETIMEDOUT | 1u << PGQRS_EDB | 1u << PGQRS_EBUSY;
-    const unsigned bit = 1u << (unsigned)status;
-
-    if ((bit & (allowed | 1u << PGQRS_OK)) != 0 || (tolerant && (bit & away) != 0))
+    if ((1u << (unsigned)status & (allowed | 1u << PGQRS_OK)) != 0
+        || (tolerant && is_away(status, error)))
         return true;
     note("wrong %lld 0 0 %s: %s: %s %s (%s)", (long long)id, what, pgqrs_status_name(status),
          error != NULL ? error->message : "", error != NULL ? error->detail : "",
@@ -99,10 +105,14 @@ static void know(int64_t id)
     known[known_count++ % KNOWN_MAX] = id;
 }
 
+/* Mostly one of the last, which are still alive. */
 static int64_t some_known(uint64_t *random)
 {
     const size_t count = known_count < KNOWN_MAX ? known_count : KNOWN_MAX;
-    return count == 0 ? 0 : known[random_below(random, (int64_t)count)];
+    const size_t back =
+        1 + (size_t)random_below(random, random_below(random, 4) > 0 ? 16 : KNOWN_MAX);
+
+    return back > count ? 0 : known[(known_count - back) % KNOWN_MAX];
 }
 
 static void enqueue_one(uint64_t *random)
@@ -294,8 +304,8 @@ static void asked(const pgqrs_message *m, const char *verb)
     note("asked %lld %lld 0 %s", (long long)m->id, (long long)m->lease, verb);
 }
 
-static void
-answered(const pgqrs_message *m, const char *verb, pgqrs_status rc, const pgqrs_error *error)
+static void answered(const pgqrs_message *m, const char *verb, pgqrs_status rc,
+                     const pgqrs_error *error)
 {
     note("answered %lld %lld %d %s", (long long)m->id, (long long)m->lease, (int)rc, verb);
     (void)may_be(rc, error, 1u << PGQRS_ELEASE, m->id, verb);
@@ -674,8 +684,8 @@ static void consume_runs(void)
 /* --- The library's own worker --------------------------------------------------------------------
  */
 
-static pgqrs_status
-on_message(pgqrs_store *in, const pgqrs_message *m, void *user_data, pgqrs_error *error)
+static pgqrs_status on_message(pgqrs_store *in, const pgqrs_message *m, void *user_data,
+                               pgqrs_error *error)
 {
     uint64_t      random = own_random();
     const int64_t dice   = calm ? 50 : random_below(&random, 100);
