@@ -368,55 +368,75 @@ static pgqrs_status claim(pgqrs_run *run)
 /* Make sure that the handle has a lease to write under. It may have passed. */
 static pgqrs_status hold(pgqrs_run *run)
 {
-    if (run->ended)
+    bool ended, lost, held;
+
+    pgqrs__mutex_lock(&run->lock);
+    ended = run->ended;
+    lost  = run->lost;
+    held  = run->message.lease != 0 && !run->parked;
+    pgqrs__mutex_unlock(&run->lock);
+    if (ended)
         return fail(run, PGQRS_ESTATE, "has ended");
-    if (run->lost)
+    if (lost)
         return fail(run, PGQRS_ELEASE, "is no longer held by this handle");
-    return run->message.lease != 0 && !run->parked ? PGQRS_OK : claim(run);
+    return held ? PGQRS_OK : claim(run);
+}
+
+bool pgqrs__run_given_up(pgqrs_run *run)
+{
+    bool given_up;
+
+    pgqrs__mutex_lock(&run->lock);
+    given_up = run->ended || run->parked;
+    pgqrs__mutex_unlock(&run->lock);
+    return given_up;
 }
 
 /* Ask the database about the lease. */
-static pgqrs_status ask(pgqrs_run *run)
+static pgqrs_status ask(pgqrs_run *run, bool *out_cancelled)
 {
-    int64_t      sent_us   = pgqrs__lease_clock(run->store);
-    bool         cancelled = false;
+    int64_t      sent_us = pgqrs__lease_clock(run->store);
     pgqrs_error  error;
-    pgqrs_status rc = pgqrs__hold_ask(run->store, &run->message, &cancelled, &error);
+    pgqrs_status rc = pgqrs__hold_ask(run->store, &run->message, out_cancelled, &error);
 
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
     pgqrs__mutex_lock(&run->lock);
     run->heard_us  = PGQRS__MAX(run->heard_us, sent_us);
-    run->cancelled = run->cancelled || cancelled;
+    run->cancelled = run->cancelled || *out_cancelled;
+    *out_cancelled = run->cancelled;
     pgqrs__mutex_unlock(&run->lock);
     return PGQRS_OK;
 }
 
 pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
 {
-    int64_t      now_us = pgqrs__lease_clock(run->store);
-    int64_t      heard_us;
-    int64_t      until_us;
+    int64_t      now_us   = pgqrs__lease_clock(run->store);
+    int64_t      heard_us = INT64_MIN;
+    int64_t      until_us = INT64_MIN;
+    bool         cancelled;
     pgqrs__kept  kept;
     pgqrs_status rc;
 
     rc = hold(run);
     if (rc != PGQRS_OK)
         return rc;
-    heard_us = run->heard_us;
-    until_us = run->message.held_until_us;
     kept =
         pgqrs__lease_state(run->store, run->message.lease, run->message.id, &heard_us, &until_us);
-    if (kept == PGQRS__KEPT_LOST || now_us >= PGQRS__MAX(until_us, run->message.held_until_us))
+    pgqrs__mutex_lock(&run->lock);
+    heard_us       = PGQRS__MAX(heard_us, run->heard_us);
+    until_us       = PGQRS__MAX(until_us, run->message.held_until_us);
+    run->cancelled = run->cancelled || kept == PGQRS__KEPT_CANCELLED;
+    cancelled      = run->cancelled;
+    pgqrs__mutex_unlock(&run->lock);
+    if (kept == PGQRS__KEPT_LOST || now_us >= until_us)
         return fail(run, PGQRS_ELEASE, "is no longer held by this handle: its lease passed");
-    if (kept == PGQRS__KEPT_CANCELLED)
-        run->cancelled = true;
-    if (!run->cancelled && now_us - PGQRS__MAX(heard_us, run->heard_us) > FRESH_US) {
-        rc = ask(run);
+    if (!cancelled && now_us - heard_us > FRESH_US) {
+        rc = ask(run, &cancelled);
         if (rc != PGQRS_OK)
             return rc;
     }
-    return run->cancelled ? fail(run, PGQRS_ECANCELLED, "is cancelled") : PGQRS_OK;
+    return cancelled ? fail(run, PGQRS_ECANCELLED, "is cancelled") : PGQRS_OK;
 }
 
 pgqrs_status pgqrs_run_start(pgqrs_run *run)
@@ -426,11 +446,21 @@ pgqrs_status pgqrs_run_start(pgqrs_run *run)
     return rc == PGQRS_OK ? pgqrs__run_may_go_on(run) : rc;
 }
 
+static bool cancelled(pgqrs_run *run)
+{
+    bool heard;
+
+    pgqrs__mutex_lock(&run->lock);
+    heard = run->cancelled;
+    pgqrs__mutex_unlock(&run->lock);
+    return heard;
+}
+
 bool pgqrs_run_cancelled(pgqrs_run *run)
 {
     if (enter(run) != PGQRS_OK)
         return false;
-    return run->cancelled || pgqrs__run_may_go_on(run) == PGQRS_ECANCELLED;
+    return pgqrs__run_may_go_on(run) == PGQRS_ECANCELLED || cancelled(run);
 }
 
 pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
@@ -444,8 +474,10 @@ pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
     rc = pgqrs_cancel(run->store, run->message.id, &state, &error);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
+    pgqrs__mutex_lock(&run->lock);
     run->cancelled = true;
     run->ended     = state == PGQRS_STATE_CANCELLED;
+    pgqrs__mutex_unlock(&run->lock);
     return PGQRS_OK;
 }
 
@@ -453,6 +485,15 @@ pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
  *
  * -------------------------------------------------------------------------------------------------
  */
+
+/* The handle holds the run no longer. */
+static void set_given_up(pgqrs_run *run, bool ended, bool parked)
+{
+    pgqrs__mutex_lock(&run->lock);
+    run->ended  = ended;
+    run->parked = parked;
+    pgqrs__mutex_unlock(&run->lock);
+}
 
 /* End the run: archive its message under its lease. */
 static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
@@ -468,7 +509,7 @@ static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
                        &error);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
-    run->ended = true;
+    set_given_up(run, true, false);
     if (cancelled)
         return fail(run, PGQRS_ECANCELLED, "was cancelled, and has ended so");
     return PGQRS_OK;
@@ -531,12 +572,10 @@ pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64
     rc = pgqrs__park(run->store, &run->message, &parking, 0, &fate, &error);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
-    if (fate == PGQRS__FATE_CANCELLED) {
-        run->ended = true;
+    set_given_up(run, fate == PGQRS__FATE_DEAD || fate == PGQRS__FATE_CANCELLED,
+                 fate != PGQRS__FATE_DEAD && fate != PGQRS__FATE_CANCELLED);
+    if (fate == PGQRS__FATE_CANCELLED)
         return fail(run, PGQRS_ECANCELLED, "was cancelled, and has ended so");
-    }
-    run->ended  = fate == PGQRS__FATE_DEAD;
-    run->parked = fate != PGQRS__FATE_DEAD;
     return PGQRS_OK;
 }
 
@@ -596,7 +635,7 @@ static bool is_outage(pgqrs_status status)
 
 pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
 {
-    if (run->ended || run->parked || run->lost || run->message.lease == 0)
+    if (pgqrs__run_given_up(run) || run->lost || run->message.lease == 0)
         return PGQRS_OK;
     if (returned == PGQRS_OK)
         return pgqrs_run_succeed(run, NULL);

@@ -46,6 +46,8 @@ struct pgqrs_run {
 /* Whether work on the run may start: it is held, surely not expired, not cancelled, and the last
  * answer about it is fresh (design.md, "A step starts only if"). Claims a run that nobody holds. */
 pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run);
+/* Whether this handle has ended or parked the run. */
+bool pgqrs__run_given_up(pgqrs_run *run);
 /* Keep `error` as the run's and return its status. Without the lock. */
 pgqrs_status pgqrs__run_failed(pgqrs_run *run, const pgqrs_error *error);
 /* The database's wall clock, about: what it said at the claim, and how long that is ago. */

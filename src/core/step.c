@@ -446,7 +446,7 @@ static pgqrs_status enter(pgqrs_step *step)
     if (rc == PGQRS_OK && (step->recorded || (step->tried && step->last == PGQRS_ENOTREADY)))
         rc = pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" has ended",
                          step->name);
-    if (rc == PGQRS_OK && (step->run->ended || step->run->parked))
+    if (rc == PGQRS_OK && pgqrs__run_given_up(step->run))
         rc = pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_RUN, "run %lld has been given up",
                          (long long)step->run->message.id);
     return rc == PGQRS_OK ? rc : pgqrs__run_failed(step->run, &error);

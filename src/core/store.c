@@ -73,8 +73,8 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
     return PGQRS_OK;
 }
 
-/* Free its memory. In a child after fork() the locks are left as they are: a thread of the parent may
- * have been waiting at one, and it will never leave. */
+/* Free its memory. In a child after fork() the locks are left as they are: a thread of the parent
+ * may have been waiting at one, and it will never leave. */
 static void store_free(pgqrs_store *store, bool forked)
 {
     size_t cursor = 0;
