@@ -178,6 +178,8 @@ typedef struct pgqrs_store_options {
     pgqrs_log_fn log;
     void        *log_data;
     pgqrs_clock  clock; /**< zero: the real ones */
+    /** transactional steps open at once, each on a connection beside max_connections: 8; 1 … 1000 */
+    int max_transactions;
 } pgqrs_store_options;
 
 /** Open a store: `postgresql://…`, `postgres://…` (libpq's own syntax and environment),

@@ -173,9 +173,19 @@ typedef struct pgqrs__backend {
     pgqrs_status (*run)(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs__mode mode,
                         int64_t deadline_us, pgqrs_error *error);
 
+    /* A connection of the user's, in a transaction that they have open; refused when it is not. From
+     * then on every run() is INSIDE, whatever is asked, and looks first whether it still is open.
+     * Nothing is set on it, disconnect() leaves it as it is, and a run() that fails leaves nothing:
+     * the state before it, or a failed transaction. @p native: a PGconn * or sqlite3 *. */
+    pgqrs_status (*adopt)(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
+                          pgqrs__conn **out_conn, pgqrs_error *error);
+
     /* A transaction that stays open over several run(…INSIDE). */
     pgqrs_status (*begin)(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error);
     pgqrs_status (*end)(pgqrs__conn *conn, bool commit, int64_t deadline_us, pgqrs_error *error);
+    /* Inside begin(), after a first run(): the database's own handle (PGconn *, sqlite3 *), for SQL of
+     * the user's between our calls, until end(). run() and end() find out what it was misused for. */
+    void *(*lend)(pgqrs__conn *conn);
 
     /* Run SQL text of several statements inside begin()/end(). "@schema." is replaced. */
     pgqrs_status (*script)(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
@@ -188,6 +198,10 @@ typedef struct pgqrs__backend {
     /* Whether an index of this name (with the pgqrs_ prefix, without schema) exists. */
     pgqrs_status (*has_index)(pgqrs__conn *conn, const char *index, int64_t deadline_us,
                               bool *out_there, pgqrs_error *error);
+    /* Inside begin(): grant what producers and workers need to roles that exist (PGQRS_ENOTFOUND);
+     * either may be NULL. The member is NULL where there are no roles. */
+    pgqrs_status (*grant)(pgqrs__conn *conn, const char *producer, const char *worker,
+                          int64_t deadline_us, pgqrs_error *error);
     /* Prepare one statement, so that the database checks it against its schema. */
     pgqrs_status (*prepare)(pgqrs__conn *conn, int stmt, int64_t deadline_us, pgqrs_error *error);
 

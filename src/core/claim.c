@@ -469,6 +469,9 @@ pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue, const pgqrs_clai
         || (rc = pgqrs__check_name(queue, "queue", PGQRS_OBJECT_QUEUE, error)) != PGQRS_OK
         || (rc = options_read(store, given, &options, error)) != PGQRS_OK)
         return rc;
+    if (options.wait_us != 0
+        && (rc = pgqrs__not_adopted(store, "a claim that waits", error)) != PGQRS_OK)
+        return rc;
     rc = pgqrs__claim(store, queue, &options, NULL, out_messages, error);
     return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
 }

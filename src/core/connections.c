@@ -2,90 +2,124 @@
 #include "core/core.h"
 #include "util/clock.h"
 
-/* An idle connection beside the first is closed when it has not been used for so long. */
+/* An idle connection beside those that are kept is closed when it has not been used for so long. */
 #define IDLE_US (2 * PGQRS_SECOND)
 
+bool pgqrs__pool_init(pgqrs__pool *pool, int most, int kept, const char *option)
+{
+    *pool      = (pgqrs__pool){ .most = most, .kept = kept, .option = option };
+    pool->idle = pgqrs__calloc((size_t)most, sizeof(pool->idle[0]));
+    if (pool->idle == NULL)
+        return false;
+    if (pgqrs__cond_init(&pool->freed))
+        return true;
+    pgqrs__free(pool->idle);
+    pool->idle = NULL;
+    return false;
+}
+
+void pgqrs__pool_free(pgqrs_store *store, pgqrs__pool *pool, bool forked)
+{
+    if (pool->idle == NULL)
+        return;
+    for (int i = 0; i < pool->idle_count; i++)
+        store->backend->disconnect(pool->idle[i].conn, forked);
+    pgqrs__free(pool->idle);
+    if (!forked)
+        pgqrs__cond_destroy(&pool->freed);
+}
+
 /* Idle connections that are no longer worth keeping, moved to `old`. Under the lock. */
-static int idle_expire(pgqrs_store *store, pgqrs__conn **old, int cap)
+static int idle_expire(pgqrs__pool *pool, pgqrs__conn **old, int cap)
 {
     int64_t now  = pgqrs__mono_us();
     int     gone = 0;
 
-    /* The last one is the last used, and always stays. */
-    while (gone < cap && gone < store->idle_count - 1
-           && now - store->idle[gone].since_us > IDLE_US) {
-        old[gone] = store->idle[gone].conn;
+    while (gone < cap && gone < pool->idle_count - pool->kept
+           && now - pool->idle[gone].since_us > IDLE_US) {
+        old[gone] = pool->idle[gone].conn;
         gone++;
     }
     if (gone > 0) {
-        memmove(store->idle, store->idle + gone,
-                (size_t)(store->idle_count - gone) * sizeof(store->idle[0]));
-        store->idle_count -= gone;
-        store->conn_count -= gone;
+        memmove(pool->idle, pool->idle + gone,
+                (size_t)(pool->idle_count - gone) * sizeof(pool->idle[0]));
+        pool->idle_count -= gone;
+        pool->open -= gone;
     }
     return gone;
 }
 
-pgqrs_status pgqrs__conn_take(pgqrs_store *store, int64_t deadline_us, pgqrs__conn **out_conn,
-                              pgqrs_error *error)
+pgqrs_status pgqrs__pool_take(pgqrs_store *store, pgqrs__pool *pool, int64_t deadline_us,
+                              pgqrs__conn **out_conn, pgqrs_error *error)
 {
     pgqrs_status rc;
 
     *out_conn = NULL;
     pgqrs__mutex_lock(&store->lock);
     for (;;) {
-        if (store->idle_count > 0) {
-            *out_conn = store->idle[--store->idle_count].conn;
+        if (pool->idle_count > 0) {
+            *out_conn = pool->idle[--pool->idle_count].conn;
             pgqrs__mutex_unlock(&store->lock);
             return PGQRS_OK;
         }
-        if (store->conn_count < store->options.max_connections)
+        if (pool->open < pool->most)
             break;
-        if (!pgqrs__cond_wait_until(&store->conn_free, &store->lock, deadline_us)
-            && store->idle_count == 0 && store->conn_count >= store->options.max_connections) {
+        if (!pgqrs__cond_wait_until(&pool->freed, &store->lock, deadline_us)
+            && pool->idle_count == 0 && pool->open >= pool->most) {
             pgqrs__mutex_unlock(&store->lock);
             pgqrs__fail(error, PGQRS_ETIMEDOUT, PGQRS_OBJECT_STORE,
                         "no connection became free before the deadline");
             pgqrs__flag(error, PGQRS_RETRYABLE);
-            pgqrs__hint(error, "Raise the store option max_connections (now %d).",
-                        store->options.max_connections);
+            pgqrs__hint(error, "Raise the store option %s (now %d).", pool->option, pool->most);
             return PGQRS_ETIMEDOUT;
         }
     }
-    store->conn_count++;
+    pool->open++;
     pgqrs__mutex_unlock(&store->lock);
 
     rc = store->backend->connect(store->db, out_conn, error);
     if (rc != PGQRS_OK) {
         pgqrs__mutex_lock(&store->lock);
-        store->conn_count--;
-        pgqrs__cond_signal(&store->conn_free);
+        pool->open--;
+        pgqrs__cond_signal(&pool->freed);
         pgqrs__mutex_unlock(&store->lock);
     }
     return rc;
 }
 
-void pgqrs__conn_give(pgqrs_store *store, pgqrs__conn *conn)
+void pgqrs__pool_give(pgqrs_store *store, pgqrs__pool *pool, pgqrs__conn *conn)
 {
     pgqrs__conn *old[8];
-    int          gone;
+    int          gone = 0;
 
-    if (!store->backend->usable(conn)) {
+    if (!store->adopted && !store->backend->usable(conn)) {
         store->backend->disconnect(conn, false);
         pgqrs__mutex_lock(&store->lock);
-        store->conn_count--;
-        pgqrs__cond_signal(&store->conn_free);
+        pool->open--;
+        pgqrs__cond_signal(&pool->freed);
         pgqrs__mutex_unlock(&store->lock);
         return;
     }
     pgqrs__mutex_lock(&store->lock);
-    store->idle[store->idle_count++] =
+    pool->idle[pool->idle_count++] =
         (pgqrs__idle_conn){ .conn = conn, .since_us = pgqrs__mono_us() };
-    gone = idle_expire(store, old, (int)PGQRS__ARRAY_LEN(old));
-    pgqrs__cond_signal(&store->conn_free);
+    gone = idle_expire(&store->pool, old, (int)PGQRS__ARRAY_LEN(old));
+    gone += idle_expire(&store->tx_pool, old + gone, (int)PGQRS__ARRAY_LEN(old) - gone);
+    pgqrs__cond_signal(&pool->freed);
     pgqrs__mutex_unlock(&store->lock);
     for (int i = 0; i < gone; i++)
         store->backend->disconnect(old[i], false);
+}
+
+pgqrs_status pgqrs__conn_take(pgqrs_store *store, int64_t deadline_us, pgqrs__conn **out_conn,
+                              pgqrs_error *error)
+{
+    return pgqrs__pool_take(store, &store->pool, deadline_us, out_conn, error);
+}
+
+void pgqrs__conn_give(pgqrs_store *store, pgqrs__conn *conn)
+{
+    pgqrs__pool_give(store, &store->pool, conn);
 }
 
 pgqrs_status pgqrs__run(pgqrs_store *store, pgqrs__mode mode, pgqrs__call *calls, size_t ncalls,
@@ -107,7 +141,7 @@ pgqrs_status pgqrs__run(pgqrs_store *store, pgqrs__mode mode, pgqrs__call *calls
         pgqrs__conn_give(store, conn);
         if (rc == PGQRS_OK)
             return pgqrs__ok(error);
-        if (tries > 0 || (error->flags & PGQRS_RETRYABLE) == 0
+        if (tries > 0 || store->adopted || (error->flags & PGQRS_RETRYABLE) == 0
             || (error->flags & PGQRS_MAYBE_APPLIED) != 0 || rc == PGQRS_ETIMEDOUT)
             return rc;
         for (size_t i = 0; i < ncalls; i++) {

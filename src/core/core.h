@@ -87,6 +87,7 @@ static inline double pgqrs__as_real(pgqrs__val v)
 
 typedef struct pgqrs__op      pgqrs__op;
 typedef struct pgqrs__service pgqrs__service;
+typedef struct pgqrs__tx      pgqrs__tx;
 
 /* What a store knows about a queue beside its id: nothing that could become wrong. */
 typedef struct pgqrs__queue_state {
@@ -108,19 +109,30 @@ typedef struct pgqrs__idle_conn {
     int64_t      since_us;
 } pgqrs__idle_conn;
 
+/* Connections of a store: opened when needed, up to so many. */
+typedef struct pgqrs__pool {
+    pgqrs__cond       freed;
+    pgqrs__idle_conn *idle; /* `most` entries, the last used one last */
+    int               idle_count;
+    int               open; /* or being opened */
+    int               most;
+    int               kept; /* idle ones that stay, however long they are not used */
+    const char       *option; /* which `most` is */
+} pgqrs__pool;
+
 struct pgqrs_store {
     const pgqrs__backend *backend;
     pgqrs__db            *db;
     pid_t                 pid;       /* of the process that opened it */
     pgqrs_store_options   options;   /* every field set; schema and listen_dsn are NULL here */
     bool                  own_clock; /* the options brought a clock */
+    bool                  adopted;   /* it is a transaction that the user has open (adopt.c) */
 
     pgqrs__mutex lock; /* guards everything below */
 
-    pgqrs__cond       conn_free;
-    pgqrs__idle_conn *idle; /* options.max_connections entries, the last used one last */
-    int               idle_count;
-    int               conn_count; /* open or being opened */
+    pgqrs__pool pool;    /* options.max_connections; the user's own one of an adopted store */
+    pgqrs__pool tx_pool; /* options.max_transactions, for transactional steps alone (tx.c) */
+    pgqrs__tx  *txs;     /* those that are open */
 
     /* Operations waiting for a group, in order of arrival. */
     pgqrs__op *pending_first;
@@ -153,6 +165,13 @@ int64_t pgqrs__lease_clock(const pgqrs_store *store);
 /* When a call that starts now must give up, by the real monotonic clock. */
 int64_t pgqrs__deadline(const pgqrs_store *store);
 
+/* A store without a database yet, from the caller's options, and what its backend has to know. The
+ * settings point into @p given. Free with pgqrs_close(). (store.c) */
+pgqrs_status pgqrs__store_new(const pgqrs_store_options *given, pgqrs_store **out_store,
+                              pgqrs__settings *out_settings, pgqrs_error *error);
+/* Refuse what an adopted store cannot do: @p what is "pgqrs_install()" … (adopt.c) */
+pgqrs_status pgqrs__not_adopted(const pgqrs_store *store, const char *what, pgqrs_error *error);
+
 PGQRS__PRINTF(3, 4)
 void pgqrs__log(const pgqrs_store *store, pgqrs_log_level level, const char *format, ...);
 
@@ -164,6 +183,14 @@ pgqrs_status pgqrs__conn_take(pgqrs_store *store, int64_t deadline_us, pgqrs__co
                               pgqrs_error *error);
 /* Give it back; one that is no longer usable is closed. */
 void pgqrs__conn_give(pgqrs_store *store, pgqrs__conn *conn);
+/* The same of another pool of the store. */
+pgqrs_status pgqrs__pool_take(pgqrs_store *store, pgqrs__pool *pool, int64_t deadline_us,
+                              pgqrs__conn **out_conn, pgqrs_error *error);
+void         pgqrs__pool_give(pgqrs_store *store, pgqrs__pool *pool, pgqrs__conn *conn);
+/* False when out of memory. */
+bool pgqrs__pool_init(pgqrs__pool *pool, int most, int kept, const char *option);
+/* Every connection was given back. Forked: memory only. */
+void pgqrs__pool_free(pgqrs_store *store, pgqrs__pool *pool, bool forked);
 
 /* Run statements on a connection of their own, at once: reads and administration. What was rolled
  * back, or never sent, for a passing reason is sent once more. */

@@ -218,8 +218,8 @@ static bool gather(pgqrs_store *store, group *g)
         touched t;
 
         next = op->next;
-        if (!group_has_room(g, op))
-            break;
+        if (!group_has_room(g, op) || (store->adopted && g->count > 0))
+            break; /* in the user's transaction nobody shares another's failure */
         t = touch(store, op);
         if (t == BLOCKED) {
             before = op;

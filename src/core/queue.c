@@ -36,6 +36,8 @@ pgqrs_status pgqrs__queue_missing(const char *name, pgqrs_object object, pgqrs_e
 
 void pgqrs__queue_ref_put(pgqrs_store *store, const char *name, pgqrs__queue_ref ref)
 {
+    if (store->adopted)
+        return; /* it may be rolled back */
     pgqrs__mutex_lock(&store->lock);
     /* Without memory it is only asked for again. */
     (void)pgqrs__smap_put(&store->queue_ids, name, ref.id * 2 + (ref.workflow ? 1 : 0));

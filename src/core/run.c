@@ -124,7 +124,7 @@ pgqrs_status pgqrs_run_from(pgqrs_store *store, const pgqrs_messages *messages, 
     rc = take_claim(run, messages, index);
     if (rc != PGQRS_OK)
         rc = pgqrs__nomem(error);
-    else
+    else if (!store->adopted)
         rc = pgqrs_lease_keep(store, &run->message, 0, error);
     if (rc != PGQRS_OK) {
         pgqrs_run_free(run);
@@ -360,7 +360,7 @@ static pgqrs_status claim(pgqrs_run *run)
     pgqrs_messages_free(messages);
     if (rc != PGQRS_OK)
         pgqrs__nomem(&error);
-    else
+    else if (!run->store->adopted)
         rc = pgqrs_lease_keep(run->store, &run->message, 0, &error);
     return rc == PGQRS_OK ? rc : pgqrs__run_failed(run, &error);
 }

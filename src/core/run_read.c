@@ -166,6 +166,9 @@ pgqrs_status pgqrs_run_wait(pgqrs_store *store, int64_t run_id, int64_t wait_us,
         || (rc = pgqrs__check_range(wait_us, 0, PGQRS_FOREVER, "wait_us", error)) != PGQRS_OK)
         return rc;
 
+    if (wait_us > 0 && (rc = pgqrs__not_adopted(store, "waiting", error)) != PGQRS_OK)
+        return rc;
+
     deadline_us = pgqrs__i64_add_sat(pgqrs__mono_us(), wait_us);
     for (;;) {
         pgqrs__rows            *rows;

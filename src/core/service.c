@@ -424,6 +424,7 @@ pgqrs_status pgqrs_lease_keep(pgqrs_store *store, const pgqrs_message *message, 
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(message, "message", error)) != PGQRS_OK
+        || (rc = pgqrs__not_adopted(store, "pgqrs_lease_keep()", error)) != PGQRS_OK
         || (rc = pgqrs__check_range(lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", error))
                != PGQRS_OK)
         return rc;

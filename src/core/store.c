@@ -39,6 +39,7 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
     DEFAULT(max_payload_bytes, 1 << 20);
     DEFAULT(max_depth, 512);
     DEFAULT(max_attempts, 5);
+    DEFAULT(max_transactions, 8);
 #undef DEFAULT
     if ((rc = pgqrs__check_range(options->max_connections, 2, 1000, "max_connections", error))
             != PGQRS_OK
@@ -57,7 +58,9 @@ static pgqrs_status options_settle(pgqrs_store_options *options, pgqrs_error *er
         || (rc = pgqrs__check_range(options->max_attempts, 1, PGQRS__ATTEMPTS_MAX, "max_attempts",
                                     error))
                != PGQRS_OK
-        || (rc = pgqrs__check_range(options->pooled, 0, 1, "pooled", error)) != PGQRS_OK)
+        || (rc = pgqrs__check_range(options->pooled, 0, 1, "pooled", error)) != PGQRS_OK
+        || (rc = pgqrs__check_range(options->max_transactions, 1, 1000, "max_transactions", error))
+               != PGQRS_OK)
         return rc;
     if (options->schema != NULL
         && (rc = pgqrs__check_name(options->schema, "schema", PGQRS_OBJECT_STORE, error))
@@ -86,29 +89,26 @@ static void store_free(pgqrs_store *store, bool forked)
     pgqrs__map_free(&store->busy);
     pgqrs__map_free(&store->tokens);
     pgqrs__smap_free(&store->queue_ids);
-    pgqrs__free(store->idle);
     if (!forked) {
         pgqrs__cond_destroy(&store->woken);
-        pgqrs__cond_destroy(&store->conn_free);
         pgqrs__mutex_destroy(&store->lock);
     }
     pgqrs__free(store);
 }
 
-/* A store without a database yet: memory, locks. NULL when out of memory. */
-static pgqrs_store *store_new(const pgqrs_store_options *options)
+/* Memory and locks. NULL when out of them. */
+static pgqrs_store *store_alloc(const pgqrs_store_options *options)
 {
     pgqrs_store *store = pgqrs__calloc(1, sizeof(*store));
 
     if (store == NULL)
         return NULL;
-    store->idle = pgqrs__calloc((size_t)options->max_connections, sizeof(store->idle[0]));
-    if (store->idle == NULL)
-        goto no_idle;
     if (!pgqrs__mutex_init(&store->lock))
         goto no_lock;
-    if (!pgqrs__cond_init(&store->conn_free))
-        goto no_conn_free;
+    if (!pgqrs__pool_init(&store->pool, options->max_connections, 1, "max_connections"))
+        goto no_pool;
+    if (!pgqrs__pool_init(&store->tx_pool, options->max_transactions, 0, "max_transactions"))
+        goto no_tx_pool;
     if (!pgqrs__cond_init(&store->woken))
         goto no_woken;
     pgqrs__map_init(&store->busy);
@@ -117,59 +117,71 @@ static pgqrs_store *store_new(const pgqrs_store_options *options)
     pgqrs__smap_init(&store->queue_ids);
     store->token_seed = (uint64_t)pgqrs__random_i63();
     store->pid        = getpid();
-    store->options    = *options;
     return store;
 no_woken:
-    pgqrs__cond_destroy(&store->conn_free);
-no_conn_free:
+    pgqrs__pool_free(store, &store->tx_pool, false);
+no_tx_pool:
+    pgqrs__pool_free(store, &store->pool, false);
+no_pool:
     pgqrs__mutex_destroy(&store->lock);
 no_lock:
-    pgqrs__free(store->idle);
-no_idle:
     pgqrs__free(store);
     return NULL;
 }
 
-pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *given, pgqrs_store **out_store,
-                        pgqrs_error *error)
+pgqrs_status pgqrs__store_new(const pgqrs_store_options *given, pgqrs_store **out_store,
+                              pgqrs__settings *out_settings, pgqrs_error *error)
 {
     pgqrs_store_options options;
-    pgqrs_store        *store = NULL;
-    pgqrs__conn        *conn  = NULL;
+    pgqrs_store        *store;
     pgqrs_status        rc;
 
-    if ((rc = pgqrs__check_pointer(out_store, "out_store", error)) != PGQRS_OK)
-        return rc;
     *out_store = NULL;
-    if ((rc = pgqrs__check_pointer(dsn, "dsn", error)) != PGQRS_OK
-        || (rc = PGQRS__OPTIONS_READ(&options, given, "store", error)) != PGQRS_OK
+    if ((rc = PGQRS__OPTIONS_READ(&options, given, "store", error)) != PGQRS_OK
         || (rc = options_settle(&options, error)) != PGQRS_OK)
         return rc;
-
-    store = store_new(&options);
+    store = store_alloc(&options);
     if (store == NULL)
         return pgqrs__nomem(error);
     store->own_clock = options.clock.wall_us != NULL;
     if (!store->own_clock)
-        store->options.clock =
-            (pgqrs_clock){ .wall_us = real_wall, .monotonic_us = real_monotonic };
-    store->backend = pgqrs__backend_for(dsn, error);
-    if (store->backend == NULL) {
-        rc = PGQRS_ECONFIG;
-        goto done;
-    }
-    const pgqrs__settings settings = {
+        options.clock = (pgqrs_clock){ .wall_us = real_wall, .monotonic_us = real_monotonic };
+    *out_settings = (pgqrs__settings){
         .schema             = options.schema,
         .connect_timeout_us = options.connect_timeout_us,
         .pooled             = options.pooled,
         .listen_dsn         = options.listen_dsn,
         .log                = options.log,
         .log_data           = options.log_data,
-        .clock              = store->options.clock,
+        .clock              = options.clock,
     };
-    store->options.schema     = NULL; /* the backend has a copy; the caller's may go */
-    store->options.listen_dsn = NULL;
-    rc                        = store->backend->open(dsn, &settings, &store->db, error);
+    options.schema     = NULL; /* the backend has a copy; the caller's may go */
+    options.listen_dsn = NULL;
+    store->options     = options;
+    *out_store         = store;
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *given, pgqrs_store **out_store,
+                        pgqrs_error *error)
+{
+    pgqrs_store    *store = NULL;
+    pgqrs__conn    *conn  = NULL;
+    pgqrs__settings settings;
+    pgqrs_status    rc;
+
+    if ((rc = pgqrs__check_pointer(out_store, "out_store", error)) != PGQRS_OK)
+        return rc;
+    *out_store = NULL;
+    if ((rc = pgqrs__check_pointer(dsn, "dsn", error)) != PGQRS_OK
+        || (rc = pgqrs__store_new(given, &store, &settings, error)) != PGQRS_OK)
+        return rc;
+    store->backend = pgqrs__backend_for(dsn, error);
+    if (store->backend == NULL) {
+        rc = PGQRS_ECONFIG;
+        goto done;
+    }
+    rc = store->backend->open(dsn, &settings, &store->db, error);
     if (rc != PGQRS_OK)
         goto done;
     /* Really connect: a wrong address or password is this call's failure, not a later one's. */
@@ -196,11 +208,10 @@ void pgqrs_close(pgqrs_store *store)
         return;
     forked = store->pid != getpid();
     pgqrs__service_stop(store, forked);
-    if (store->db != NULL) {
-        for (int i = 0; i < store->idle_count; i++)
-            store->backend->disconnect(store->idle[i].conn, forked);
+    pgqrs__pool_free(store, &store->pool, forked);
+    pgqrs__pool_free(store, &store->tx_pool, forked);
+    if (store->db != NULL)
         store->backend->close(store->db, forked);
-    }
     store_free(store, forked);
 }
 

@@ -84,6 +84,7 @@ pgqrs_status pgqrs_worker_new(pgqrs_store *store, const pgqrs_worker_options *gi
         *out_worker = NULL;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(out_worker, "out_worker", error)) != PGQRS_OK
+        || (rc = pgqrs__not_adopted(store, "a worker", error)) != PGQRS_OK
         || (rc = PGQRS__OPTIONS_READ(&options, given, "worker", error)) != PGQRS_OK
         || (rc = pgqrs__check_duration(options.heartbeat_us, "heartbeat_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_duration(options.stop_us, "stop_us", error)) != PGQRS_OK

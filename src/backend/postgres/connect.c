@@ -190,6 +190,8 @@ void pgqrs__pg_disconnect(pgqrs__conn *conn, bool forked)
 
     if (conn == NULL)
         return;
+    if (conn->adopted)
+        conn->pg = NULL; /* its owner's */
     pgqrs__pg_hang_up(conn, forked);
     fd = atomic_load(&conn->wake_fd);
     if (fd >= 0)
@@ -211,6 +213,21 @@ static pgqrs_status take_schema(pgqrs__conn *conn, pgqrs__pg_item *item, const P
     return PGQRS_ESCHEMA;
 }
 
+pgqrs_status pgqrs__pg_find_schema(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs_status rc;
+
+    if (atomic_load(&conn->db->resolved))
+        return PGQRS_OK;
+    rc = pgqrs__pg_open(conn, deadline_us, error);
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_send(conn, "SELECT current_schema()::text", 0, NULL, take_schema, NULL,
+                            error);
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
+    return rc;
+}
+
 pgqrs_status pgqrs__pg_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_error *error)
 {
     int64_t deadline_us = pgqrs__i64_add_sat(pgqrs__mono_us(), db->settings.connect_timeout_us);
@@ -224,14 +241,8 @@ pgqrs_status pgqrs__pg_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_erro
     atomic_init(&conn->wake_fd, -1);
     atomic_init(&conn->woken, false);
     rc = pgqrs__pg_dial(conn, &db->dsn, deadline_us, error);
-    if (rc == PGQRS_OK && !atomic_load(&db->resolved)) {
-        rc = pgqrs__pg_open(conn, deadline_us, error);
-        if (rc == PGQRS_OK)
-            rc = pgqrs__pg_send(conn, "SELECT current_schema()::text", 0, NULL, take_schema, NULL,
-                                error);
-        if (rc == PGQRS_OK)
-            rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
-    }
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_find_schema(conn, deadline_us, error);
     if (rc == PGQRS_OK && !conn->unnamed && PQserverVersion(conn->pg) >= 140000) {
         pgqrs_error ignored;
 

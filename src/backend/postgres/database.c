@@ -117,11 +117,11 @@ static void close_database(pgqrs__db *db, bool forked)
     pgqrs__free(db);
 }
 
-static pgqrs_status open_database(const char *dsn, const pgqrs__settings *settings,
-                                  pgqrs__db **out_db, pgqrs_error *error)
+pgqrs_status pgqrs__pg_database_new(const pgqrs__settings *settings, pgqrs__db **out_db,
+                                    pgqrs_error *error)
 {
     pgqrs__db   *db = pgqrs__calloc(1, sizeof *db);
-    pgqrs_status rc;
+    pgqrs_status rc = PGQRS_OK;
 
     *out_db = NULL;
     if (db == NULL)
@@ -136,10 +136,7 @@ static pgqrs_status open_database(const char *dsn, const pgqrs__settings *settin
     atomic_init(&db->pooled, settings->pooled == 1);
     atomic_init(&db->resolved, false);
 
-    rc = pgqrs__pg_dsn_read(&db->dsn, dsn, error);
-    if (rc == PGQRS_OK && settings->listen_dsn != NULL)
-        rc = pgqrs__pg_dsn_read(&db->listen, settings->listen_dsn, error);
-    if (rc == PGQRS_OK && settings->schema != NULL) {
+    if (settings->schema != NULL) {
         db->wanted = pgqrs__strdup(settings->schema);
         rc         = db->wanted == NULL ? pgqrs__nomem(error)
                                         : pgqrs__pg_resolve(db, settings->schema, error);
@@ -150,6 +147,22 @@ static pgqrs_status open_database(const char *dsn, const pgqrs__settings *settin
     }
     *out_db = db;
     return PGQRS_OK;
+}
+
+static pgqrs_status open_database(const char *dsn, const pgqrs__settings *settings,
+                                  pgqrs__db **out_db, pgqrs_error *error)
+{
+    pgqrs_status rc = pgqrs__pg_database_new(settings, out_db, error);
+
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_dsn_read(&(*out_db)->dsn, dsn, error);
+    if (rc == PGQRS_OK && settings->listen_dsn != NULL)
+        rc = pgqrs__pg_dsn_read(&(*out_db)->listen, settings->listen_dsn, error);
+    if (rc != PGQRS_OK) {
+        close_database(*out_db, false);
+        *out_db = NULL;
+    }
+    return rc;
 }
 
 /* Known from the first connection on. */
@@ -182,8 +195,10 @@ const pgqrs__backend pgqrs__backend_postgres = {
     .disconnect       = pgqrs__pg_disconnect,
     .usable           = pgqrs__pg_usable,
     .run              = pgqrs__pg_run,
+    .adopt            = pgqrs__pg_adopt,
     .begin            = pgqrs__pg_begin,
     .end              = pgqrs__pg_end,
+    .lend             = pgqrs__pg_lend,
     .script           = pgqrs__pg_script,
     .lock_install     = pgqrs__pg_lock_install,
     .has_table        = pgqrs__pg_has_table,

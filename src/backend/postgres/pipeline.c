@@ -69,22 +69,27 @@ static bool is_there(pgqrs__conn *conn)
     }
 }
 
+pgqrs_status pgqrs__pg_give_up(pgqrs__conn *conn, pgqrs_error *error)
+{
+    pgqrs_status rc = PQstatus(conn->pg) == CONNECTION_OK ? pgqrs__nomem(error)
+                                                          : pgqrs__pg_lost(conn, NULL, error);
+
+    /* No Sync has been sent, so nothing that was queued before can be committed. */
+    conn->broken = true;
+    pgqrs__pg_return(conn, true);
+    return rc;
+}
+
 pgqrs_status pgqrs__pg_sent(pgqrs__conn *conn, int sent, pgqrs__pg_item item, pgqrs_error *error)
 {
-    if (sent != 1) {
-        /* No Sync has been sent, so nothing that was queued before can be committed. */
-        conn->broken = true;
-        return PQstatus(conn->pg) == CONNECTION_OK ? pgqrs__nomem(error)
-                                                   : pgqrs__pg_lost(conn, NULL, error);
-    }
+    if (sent != 1)
+        return pgqrs__pg_give_up(conn, error);
     if (conn->items_count == conn->items_cap) {
         size_t          cap   = conn->items_cap == 0 ? 16 : 2 * conn->items_cap;
         pgqrs__pg_item *items = pgqrs__realloc(conn->items, cap * sizeof *items);
 
-        if (items == NULL) {
-            conn->broken = true;
-            return pgqrs__nomem(error);
-        }
+        if (items == NULL)
+            return pgqrs__pg_give_up(conn, error);
         conn->items     = items;
         conn->items_cap = cap;
     }
@@ -102,11 +107,10 @@ pgqrs_status pgqrs__pg_send(pgqrs__conn *conn, const char *sql, int nparams,
                           error);
 }
 
-pgqrs_status pgqrs__pg_open(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+static pgqrs_status start(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
 {
     pgqrs_status rc = PGQRS_OK;
 
-    conn->items_count = 0;
     conn->unnamed |= atomic_load_explicit(&conn->db->pooled, memory_order_relaxed);
     if (conn->broken || !is_there(conn)) {
         conn->broken = true;
@@ -125,6 +129,20 @@ pgqrs_status pgqrs__pg_open(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error 
     }
     if (rc == PGQRS_OK && conn->unnamed)
         rc = pgqrs__pg_send(conn, pooled_settings, 0, NULL, NULL, NULL, error);
+    return rc;
+}
+
+pgqrs_status pgqrs__pg_open(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs_status rc = PGQRS_OK;
+
+    conn->items_count = 0;
+    if (conn->shared)
+        rc = pgqrs__pg_borrow(conn, error);
+    if (rc == PGQRS_OK)
+        rc = start(conn, deadline_us, error);
+    if (rc != PGQRS_OK)
+        pgqrs__pg_return(conn, false);
     return rc;
 }
 
@@ -264,11 +282,8 @@ pgqrs_status pgqrs__pg_close(pgqrs__conn *conn, pgqrs__pg_stake stake, int64_t d
     course       way;
     pgqrs_status rc;
 
-    if (PQpipelineSync(conn->pg) != 1) {
-        conn->broken = true;
-        return PQstatus(conn->pg) == CONNECTION_OK ? pgqrs__nomem(error)
-                                                   : pgqrs__pg_lost(conn, NULL, error);
-    }
+    if (PQpipelineSync(conn->pg) != 1)
+        return pgqrs__pg_give_up(conn, error);
     atomic_fetch_add_explicit(&conn->db->round_trips, 1, memory_order_relaxed);
     way = flush(conn, deadline_us);
     if (way != COURSE_LATE)
@@ -279,5 +294,6 @@ pgqrs_status pgqrs__pg_close(pgqrs__conn *conn, pgqrs__pg_stake stake, int64_t d
     for (size_t i = 0; i < PGQRS__PG_MAX_ARGS; i++)
         if (conn->args[i].cap > ARGS_KEPT)
             pgqrs__buf_free(&conn->args[i]);
+    pgqrs__pg_return(conn, rc != PGQRS_OK);
     return rc;
 }

@@ -70,6 +70,10 @@ struct pgqrs__conn {
     bool            unnamed;  /* no prepared statements, settings with each transaction */
     bool            starting; /* begin() was called; BEGIN goes with whatever is sent first */
     bool            begun;    /* BEGIN was sent */
+    bool            shared;   /* somebody else's between our calls (share.c) … */
+    bool            adopted;  /* … and before and after them too */
+    bool            inside;   /* a shared one that is ours now, … */
+    bool            nonblocking; /* … and what it was before */
     unsigned        misses;   /* how often the server did not know what we had prepared */
     uint8_t         prepared[PGQRS__STMT_COUNT]; /* 2: its Parse is on the way */
     uint8_t         checked[PGQRS__STMT_COUNT];  /* its columns are what the shape says */
@@ -101,6 +105,9 @@ void pgqrs__pg_scrub(char *text, const char *secret);
 
 /* --- connect.c --- */
 
+/* Fix the schema as the one that the session finds first, unless it is known. */
+pgqrs_status pgqrs__pg_find_schema(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error);
+
 /* A connection to dsn, in pipeline mode; conn hears its notices. */
 pgqrs_status pgqrs__pg_dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, int64_t deadline_us,
                             pgqrs_error *error);
@@ -111,6 +118,10 @@ pgqrs_status pgqrs__pg_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_erro
 void         pgqrs__pg_disconnect(pgqrs__conn *conn, bool forked);
 
 /* --- database.c --- */
+
+/* A database without an address yet. */
+pgqrs_status pgqrs__pg_database_new(const pgqrs__settings *settings, pgqrs__db **out_db,
+                                    pgqrs_error *error);
 
 /* Fix the schema and put it into every statement; the first call counts. */
 pgqrs_status pgqrs__pg_resolve(pgqrs__db *db, const char *schema, pgqrs_error *error);
@@ -163,6 +174,8 @@ pgqrs_status pgqrs__pg_send_parse(pgqrs__conn *conn, int stmt, const char *name,
                                   pgqrs_error *error);
 /* Note that something was sent which will be answered. */
 pgqrs_status pgqrs__pg_sent(pgqrs__conn *conn, int sent, pgqrs__pg_item item, pgqrs_error *error);
+/* Sending has failed: what was queued is never committed. */
+pgqrs_status pgqrs__pg_give_up(pgqrs__conn *conn, pgqrs_error *error);
 /* Send what was queued with a Sync, and take all the answers. */
 pgqrs_status pgqrs__pg_close(pgqrs__conn *conn, pgqrs__pg_stake stake, int64_t deadline_us,
                              pgqrs_error *error);
@@ -171,6 +184,19 @@ pgqrs_status pgqrs__pg_close(pgqrs__conn *conn, pgqrs__pg_stake stake, int64_t d
 int pgqrs__pg_poll(int fd, short events, int second_fd, int64_t deadline_us);
 /* Read what has come; false when the connection is lost. */
 bool pgqrs__pg_consume(pgqrs__conn *conn);
+
+/* --- share.c --- */
+
+pgqrs_status pgqrs__pg_adopt(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
+                             pgqrs__conn **out_conn, pgqrs_error *error);
+/* The connection of an open transaction, for the user's SQL; NULL when it is lost. */
+void *pgqrs__pg_lend(pgqrs__conn *conn);
+/* Make a lent connection ours again, to end its transaction; refused when it cannot be. */
+pgqrs_status pgqrs__pg_take_back(pgqrs__conn *conn, bool commit, pgqrs_error *error);
+/* A shared connection, for one call: looks whether its transaction is open, and what it is doing. */
+pgqrs_status pgqrs__pg_borrow(pgqrs__conn *conn, pgqrs_error *error);
+/* Give it back as it was. failed: what was done is not whole, so its transaction must fail. */
+void pgqrs__pg_return(pgqrs__conn *conn, bool failed);
 
 /* --- run.c --- */
 

@@ -55,6 +55,7 @@ static pgqrs_status send_call(pgqrs__conn *conn, pgqrs__call *call, pgqrs_error 
         rc = pgqrs__pg_encode(conn, call, &args, error);
     if (rc != PGQRS_OK) {
         conn->broken = true; /* what was queued before must not be sent */
+        pgqrs__pg_return(conn, true);
         return rc;
     }
     if (conn->unnamed) {
@@ -75,6 +76,8 @@ pgqrs_status pgqrs__pg_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
 {
     pgqrs_status rc = pgqrs__pg_open(conn, deadline_us, error);
 
+    if (conn->adopted)
+        mode = PGQRS__MODE_INSIDE;
     for (size_t i = 0; i < ncalls && rc == PGQRS_OK; i++)
         rc = send_call(conn, &calls[i], error);
     if (rc == PGQRS_OK) {
@@ -119,11 +122,13 @@ pgqrs_status pgqrs__pg_end(pgqrs__conn *conn, bool commit, int64_t deadline_us, 
         conn->starting = false;
         return pgqrs__ok(error);
     }
+    rc = conn->shared ? pgqrs__pg_take_back(conn, commit, error) : PGQRS_OK;
     if (conn->broken && !commit) { /* it ends with the connection */
         conn->begun = false;
         return pgqrs__ok(error);
     }
-    rc = pgqrs__pg_open(conn, deadline_us, error);
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_open(conn, deadline_us, error);
     if (rc == PGQRS_OK)
         rc = pgqrs__pg_send(conn, commit ? "COMMIT" : "ROLLBACK", 0, NULL,
                             commit ? on_commit : NULL, NULL, error);

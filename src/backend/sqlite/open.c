@@ -15,7 +15,6 @@
 #include "util/error.h"
 #include "util/thread.h"
 
-#define ENGINE      "SQLite"
 #define OLDEST      3035000 /* RETURNING */
 #define OLDEST_TEXT "3.35.0"
 
@@ -316,6 +315,11 @@ void pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked)
 {
     pgqrs__db *db = conn->db;
 
+    if (conn->adopted) {
+        pgqrs__sqlite_forget(conn, forked);
+        pgqrs__free(conn);
+        return;
+    }
     if (!forked && conn->open)
         (void)pgqrs__sqlite_end(conn, false, INT64_MAX, NULL);
     if (db->path != NULL || forked) {
@@ -333,7 +337,7 @@ void pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked)
 
 /* --- The database ------------------------------------------------------------------------- */
 
-static pgqrs_status check_library(pgqrs_error *error)
+pgqrs_status pgqrs__sqlite_check_library(pgqrs_error *error)
 {
     if (sqlite3_libversion_number() < OLDEST) {
         pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "SQLite %s is too old",
@@ -350,7 +354,7 @@ static pgqrs_status check_library(pgqrs_error *error)
 /* The first connection creates the file, and makes it what the others need. */
 static pgqrs_status open_file(pgqrs__db *db, pgqrs_error *error)
 {
-    pgqrs_status rc = pgqrs__filelock_check(db->path, ENGINE, error);
+    pgqrs_status rc = pgqrs__filelock_check(db->path, PGQRS__SQLITE_ENGINE, error);
 
     if (rc != PGQRS_OK)
         return rc;
@@ -359,7 +363,7 @@ static pgqrs_status open_file(pgqrs__db *db, pgqrs_error *error)
         return pgqrs__nomem(error);
     rc = open_handle(db->first, true, error);
     if (rc == PGQRS_OK)
-        rc = pgqrs__filelock_join(db->path, ENGINE, &db->lock, error);
+        rc = pgqrs__filelock_join(db->path, PGQRS__SQLITE_ENGINE, &db->lock, error);
     if (rc == PGQRS_OK)
         rc = use_wal(db->first, error);
     return rc == PGQRS_OK ? drop_statistics(db->first, error) : rc;
@@ -367,7 +371,7 @@ static pgqrs_status open_file(pgqrs__db *db, pgqrs_error *error)
 
 static pgqrs_status open_memory(pgqrs__db *db, pgqrs_error *error)
 {
-    pgqrs_status rc = pgqrs__filelock_join(NULL, ENGINE, &db->lock, error);
+    pgqrs_status rc = pgqrs__filelock_join(NULL, PGQRS__SQLITE_ENGINE, &db->lock, error);
 
     if (rc != PGQRS_OK)
         return rc;
@@ -389,7 +393,7 @@ pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings
     pgqrs_status rc = read_dsn(dsn, &path, error);
 
     if (rc == PGQRS_OK)
-        rc = check_library(error);
+        rc = pgqrs__sqlite_check_library(error);
     if (rc != PGQRS_OK)
         return rc;
     db = pgqrs__calloc(1, sizeof(*db));

@@ -356,6 +356,17 @@ static pgqrs_status check_open(const pgqrs__conn *conn, pgqrs_error *error)
 {
     if (!sqlite3_get_autocommit(conn->handle))
         return PGQRS_OK;
+    if (conn->adopted) {
+        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "no transaction is open on the connection");
+        pgqrs__hint(error, "Begin one first, or open a store of its own with pgqrs_open().");
+        return PGQRS_ESTATE;
+    }
+    if (conn->lent) {
+        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE,
+                    "the step's transaction is no longer open on its connection");
+        pgqrs__hint(error, "Leave BEGIN, COMMIT and ROLLBACK to the library; a full disk ends it too.");
+        return PGQRS_ESTATE;
+    }
     return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,
                        "the transaction was rolled back by an earlier error");
 }
@@ -389,6 +400,8 @@ pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t nca
                                pgqrs__mode mode, int64_t deadline_us, pgqrs_error *error)
 {
     conn->deadline_us = deadline_us;
+    if (conn->adopted)
+        mode = PGQRS__MODE_INSIDE;
     atomic_fetch_add_explicit(&conn->db->statements, (int_fast64_t)ncalls, memory_order_relaxed);
     atomic_fetch_add_explicit(&conn->db->round_trips, 1, memory_order_relaxed);
     switch (mode) {
@@ -425,6 +438,7 @@ pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us
     pgqrs_status status = PGQRS_OK;
 
     conn->deadline_us = deadline_us;
+    pgqrs__sqlite_take_back(conn);
     if (keep) {
         status = check_open(conn, error);
         if (status == PGQRS_OK)
@@ -433,6 +447,7 @@ pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us
         roll_back(conn);
     }
     conn->open = false;
+    conn->lent = false;
     pgqrs__filelock_yield(db->lock);
     if (!keep || status != PGQRS_OK)
         return status;

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #define PGQRS__SQLITE_COLS_MAX 64
+#define PGQRS__SQLITE_ENGINE   "SQLite" /* in the registry of files */
 
 /* One SQL statement of a numbered statement, prepared. A parameter's number is the argument's, from
  * 1; after the arguments come the reserved number ($id) and the ordinal ($n). */
@@ -65,6 +66,8 @@ struct pgqrs__conn {
     sqlite3               *handle;      /* owned, unless the database is in memory */
     int64_t                deadline_us; /* of what is running: for the busy handler */
     bool                   open;        /* between begin() and end(): it has the turn */
+    bool                   adopted;     /* the user's: always open, and never ours to end */
+    bool                   lent;        /* between begin() and end(): to the user, for SQL of theirs */
     bool                   broken;
     bool                   announce; /* the open transaction has put something in */
     sqlite3_stmt          *own[PGQRS__SQLITE_OWN_COUNT];
@@ -101,11 +104,22 @@ pgqrs_status pgqrs__sqlite_do(pgqrs__conn *conn, pgqrs__sqlite_own own, pgqrs_er
 
 /* --- open.c */
 
+/** Whether this SQLite is new enough, and built for threads. */
+pgqrs_status pgqrs__sqlite_check_library(pgqrs_error *error);
 pgqrs_status pgqrs__sqlite_open(const char *dsn, const pgqrs__settings *settings,
                                 pgqrs__db **out_db, pgqrs_error *error);
 void         pgqrs__sqlite_close(pgqrs__db *db, bool forked);
 pgqrs_status pgqrs__sqlite_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_error *error);
 void         pgqrs__sqlite_disconnect(pgqrs__conn *conn, bool forked);
+
+/* --- share.c */
+
+pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
+                                 pgqrs__conn **out_conn, pgqrs_error *error);
+/** The handle of an open transaction, for the user's SQL. */
+void *pgqrs__sqlite_lend(pgqrs__conn *conn);
+/** End what the user has left running on it: the transaction could not end. */
+void pgqrs__sqlite_take_back(pgqrs__conn *conn);
 
 /* --- run.c */
 
