@@ -178,7 +178,8 @@ typedef struct pgqrs_store_options {
     pgqrs_log_fn log;
     void        *log_data;
     pgqrs_clock  clock; /**< zero: the real ones */
-    /** transactional steps open at once, each on a connection beside max_connections: 8; 1 … 1000 */
+    /** transactional steps open at once, each on a connection beside max_connections: 8; 1 … 1000
+     */
     int max_transactions;
 } pgqrs_store_options;
 
@@ -854,6 +855,41 @@ PGQRS_API pgqrs_status pgqrs_step_fail(pgqrs_step *step, const char *code, const
  *          good. */
 PGQRS_API pgqrs_status pgqrs_step_retry(pgqrs_step *step, const char *code, const char *text,
                                         int64_t after_us);
+
+/** Begin a transactional step: as pgqrs_step_begin(), and when it is to be executed, a transaction
+ * is open in which it will be recorded. Your own SQL in it (pgqrs_step_pgconn() in
+ * <pgqrs/postgres.h>, pgqrs_step_sqlite3() in <pgqrs/sqlite.h>), what pgqrs_step_enqueue() and
+ * pgqrs_step_trigger() put in, and the record are one commit: exactly once, or not at all [G-51].
+ *
+ *  pgqrs_step_succeed() records and commits. pgqrs_step_fail(), pgqrs_step_retry(), a lost lease, a
+ *  result that was recorded before, pgqrs_step_end() without an end, the end of the handler and
+ *  pgqrs_run_free() roll everything back; a failure is recorded after that. When the commit's
+ * answer is lost the library looks whether the step is recorded, and tells the truth.
+ *
+ *  While the calling thread has it open, its other writes to the store (on SQLite: every other
+ * call) are refused at once with PGQRS_EBUSY: on SQLite they would wait for themselves. The run
+ * cannot be ended or paused meanwhile: PGQRS_ESTATE. Up to max_transactions of a store are open at
+ * a time; one more waits. Keep it short: on SQLite nobody else writes meanwhile, on PostgreSQL it
+ * ends by itself when it idles for 5 minutes.
+ *  @return as pgqrs_step_begin(); PGQRS_EBUSY: this thread has one open; PGQRS_ETIMEDOUT;
+ *          PGQRS_ESTATE: the store is adopted, and a transaction already.
+ *  @since 0.1 */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_step_begin_tx(pgqrs_run *run, const char *name,
+                                                       const pgqrs_step_options *options,
+                                                       pgqrs_step              **out_step);
+/** Put a message into a queue in the same commit as the record of this step, whose success sends it
+ *  [G-52]. In a transactional step at once, and @p out_id is its id; else with
+ * pgqrs_step_succeed(), and @p out_id must be NULL. A step that fails sends nothing. Up to 10,000
+ * messages, 64 MiB a step.
+ *  @param options  as for pgqrs_enqueue(), without out_existed; may be NULL.
+ *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_EJSON, PGQRS_ENOTFOUND, PGQRS_ESTATE (the step has ended,
+ * or the store is adopted: use pgqrs_enqueue()), or a database failure. */
+PGQRS_API pgqrs_status pgqrs_step_enqueue(pgqrs_step *step, const char *queue, const char *payload,
+                                          const pgqrs_enqueue_options *options, int64_t *out_id);
+/** Start a run of a workflow in the same way. */
+PGQRS_API pgqrs_status pgqrs_step_trigger(pgqrs_step *step, const char *workflow, const char *input,
+                                          const pgqrs_enqueue_options *options,
+                                          int64_t                     *out_run_id);
 
 /* --- Working ---------------------------------------------------------------------------------- */
 

@@ -1,9 +1,9 @@
 /** @file sqlite.h
  *  pgqrs inside your own SQLite transaction, for programs that use SQLite themselves.
  *
- *  It only declares; sqlite3.h may be included before or after, or not at all. Your program and this
- *  library must be linked to the same copy of SQLite: two copies in one process on one file lose
- *  acknowledged commits, and a handle of the one is garbage to the other.
+ *  It only declares; sqlite3.h may be included before or after, or not at all. Your program and
+ * this library must be linked to the same copy of SQLite: two copies in one process on one file
+ * lose acknowledged commits, and a handle of the one is garbage to the other.
  */
 #ifndef PGQRS_SQLITE_H
 #define PGQRS_SQLITE_H
@@ -18,8 +18,8 @@ extern "C" {
 #endif
 #endif
 
-/** A store that is the transaction which you have open on @p connection: the same functions, and what
- *  they write is committed or rolled back by you, together with what you wrote yourself [G-50].
+/** A store that is the transaction which you have open on @p connection: the same functions, and
+ * what they write is committed or rolled back by you, together with what you wrote yourself [G-50].
  *
  *      sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
  *      ...                                                 an order of yours
@@ -31,16 +31,16 @@ extern "C" {
  *  Nothing is set on the connection: its settings hold, its busy handler waits. Each call runs in a
  *  savepoint of its own, so one that fails changes nothing and your transaction goes on, unless
  *  SQLite has rolled all of it back (a full disk, for instance; sqlite3_get_autocommit() says so).
- *  Begin with BEGIN IMMEDIATE: a plain BEGIN that has read may be refused (PGQRS_EBUSY) when it wants
- *  to write. Your BEGIN holds the file's lock, so the queue for turns to write, in which the stores of
- *  pgqrs_open() stand, is passed by: keep the transaction short. Claims that wait in other stores
- *  hear of your commit at their next look, within a second.
- *  Of @p options the limits, lease_us, max_attempts, clock and log count.
- *  Every call looks first: without an open transaction it is PGQRS_ESTATE. Refused with PGQRS_ESTATE,
- *  since they cannot wait for your commit: pgqrs_install(), claims that wait, pgqrs_run_wait(),
- *  workers, pgqrs_lease_keep(). Run handles do not keep their lease.
- *  Use the store by one thread at a time, as the connection, and close it before sqlite3_close(),
- *  which is refused while our statements are prepared. It may stay open over several transactions.
+ *  Begin with BEGIN IMMEDIATE: a plain BEGIN that has read may be refused (PGQRS_EBUSY) when it
+ * wants to write. Your BEGIN holds the file's lock, so the queue for turns to write, in which the
+ * stores of pgqrs_open() stand, is passed by: keep the transaction short. Claims that wait in other
+ * stores hear of your commit at their next look, within a second. Of @p options the limits,
+ * lease_us, max_attempts, clock and log count. Every call looks first: without an open transaction
+ * it is PGQRS_ESTATE. Refused with PGQRS_ESTATE, since they cannot wait for your commit:
+ * pgqrs_install(), claims that wait, pgqrs_run_wait(), workers, pgqrs_lease_keep(). Run handles do
+ * not keep their lease. Use the store by one thread at a time, as the connection, and close it
+ * before sqlite3_close(), which is refused while our statements are prepared. It may stay open over
+ * several transactions.
  *  @param[out] out_store  owned: close with pgqrs_close(), which leaves connection and transaction
  *          alone. NULL on failure.
  *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_ECONFIG (a build without SQLite, a database that cannot be

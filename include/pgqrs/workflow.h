@@ -1,5 +1,5 @@
 /** @file workflow.h
- *  Workflow sugar for C: three macros around the calls of pgqrs.h. Nothing here is the only way
+ *  Workflow sugar for C: a few macros around the calls of pgqrs.h. Nothing here is the only way
  *  to do a thing; C99 and C++11 will do, and no compiler extension is used.
  *
  *      PGQRS_WORKFLOW(archive_files, run)
@@ -25,7 +25,8 @@ extern "C" {
 #endif
 #endif
 
-/** How the block that executed @p step ended. Asks nobody: it tells what this handle knows.
+/** How the block that executed @p step ended. Asks nobody: it tells what this handle knows. A
+ *  transactional step that is still open is rolled back.
  *  @param[out] out_output  the recorded output, as pgqrs_step_output(); NULL on failure.
  *          May be NULL.
  *  @return PGQRS_OK when the step has a result; what its last pgqrs_step_succeed(), _fail() or
@@ -75,11 +76,27 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_step_end(pgqrs_step *step, const char *
 
 /** The same with options:
  *  PGQRS_STEP_WITH(run, "pay", PGQRS_OPTIONS(step, .max_retries = 9), &receipt) */
-#define PGQRS_STEP_WITH(run, name, options, out_output)                                         \
+#define PGQRS_STEP_WITH(run, name, options, out_output) \
+    PGQRS_STEP_BEGUN_BY_(pgqrs_step_begin, run, name, options, out_output)
+
+/** A transactional step (pgqrs_step_begin_tx()): what the block writes by the step's connection,
+ * what it enqueues and triggers by the step, and its record are one commit, by
+ * pgqrs_step_succeed(); a block that is left otherwise has done nothing.
+ *
+ *      PGQRS_STEP_TX(run, "charge", &receipt) {
+ *          PGconn *db = pgqrs_step_pgconn(step);
+ *          PGQRS_TRY(debit(db, account, amount));
+ *          PGQRS_TRY(pgqrs_step_enqueue(step, "receipts", payload, NULL, NULL));
+ *          PGQRS_TRY(pgqrs_step_succeed(step, "{\"ok\":true}"));
+ *      } */
+#define PGQRS_STEP_TX(run, name, out_output) PGQRS_STEP_TX_WITH(run, name, NULL, out_output)
+#define PGQRS_STEP_TX_WITH(run, name, options, out_output) \
+    PGQRS_STEP_BEGUN_BY_(pgqrs_step_begin_tx, run, name, options, out_output)
+
+#define PGQRS_STEP_BEGUN_BY_(begin, run, name, options, out_output)                             \
     for (pgqrs_step_scope pgqrs_scope_ = { NULL, PGQRS_OK, 0 };                                 \
          (pgqrs_scope_.turn == 0                                                                \
-          && (pgqrs_scope_.status = pgqrs_step_begin(run, name, options, &pgqrs_scope_.step))   \
-                 != PGQRS_OK)                                                                   \
+          && (pgqrs_scope_.status = begin(run, name, options, &pgqrs_scope_.step)) != PGQRS_OK) \
          || (pgqrs_scope_.turn++ == 0 && !pgqrs_step_recorded(pgqrs_scope_.step))               \
          || (pgqrs_scope_.status = pgqrs_step_end(pgqrs_scope_.step, out_output)) != PGQRS_OK;) \
         if (pgqrs_scope_.status != PGQRS_OK)                                                    \

@@ -395,6 +395,23 @@ SELECT a.n, l.cancelled
 FROM unnest($queue, $message, $lease) WITH ORDINALITY AS a(queue_id, message_id, lease, n)
 CROSS JOIN LATERAL (@{leased_row} FOR NO KEY UPDATE) l;
 
+-- The fence of a transaction that stays open: nobody takes the row out before it has ended, and
+-- heartbeats and cancels pass.
+-- name: lease_share :many
+-- args: queue i32[], message i64[], lease i64[]
+-- cols: n i64, cancelled bool
+SELECT a.n, l.cancelled
+FROM unnest($queue, $message, $lease) WITH ORDINALITY AS a(queue_id, message_id, lease, n)
+CROSS JOIN LATERAL (@{leased_row} FOR KEY SHARE) l;
+
+-- Waits until every transaction that has the fence has ended. No n: the lease is lost, so they have.
+-- name: lease_await :many
+-- args: queue i32[], message i64[], lease i64[]
+-- cols: n i64, cancelled bool
+SELECT a.n, l.cancelled
+FROM unnest($queue, $message, $lease) WITH ORDINALITY AS a(queue_id, message_id, lease, n)
+CROSS JOIN LATERAL (@{leased_row} FOR UPDATE) l;
+
 -- The strict form: fails the transaction (22P02) unless all are held, and its text names the lost
 -- ones.
 -- name: lease_hold_all :many

@@ -308,6 +308,17 @@ DELETE FROM @schema.pgqrs_scheduled WHERE message_id IN (SELECT d.message_id FRO
 -- cols: n i64, cancelled bool
 SELECT $n AS n, l.cancelled FROM @{held};
 
+-- Whoever asks has the file to write: nobody else takes it out before the transaction ends.
+-- name: lease_share :many
+-- args: queue i32[], message i64[], lease i64[]
+-- cols: n i64, cancelled bool
+SELECT $n AS n, l.cancelled FROM @{held};
+
+-- name: lease_await :many
+-- args: queue i32[], message i64[], lease i64[]
+-- cols: n i64, cancelled bool
+SELECT $n AS n, l.cancelled FROM @{held};
+
 -- The strict form: fails the transaction unless all are held. A path that is none is an error, and
 -- its text names the lost one.
 -- name: lease_hold_all :many

@@ -173,18 +173,19 @@ typedef struct pgqrs__backend {
     pgqrs_status (*run)(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls, pgqrs__mode mode,
                         int64_t deadline_us, pgqrs_error *error);
 
-    /* A connection of the user's, in a transaction that they have open; refused when it is not. From
-     * then on every run() is INSIDE, whatever is asked, and looks first whether it still is open.
-     * Nothing is set on it, disconnect() leaves it as it is, and a run() that fails leaves nothing:
-     * the state before it, or a failed transaction. @p native: a PGconn * or sqlite3 *. */
+    /* A connection of the user's, in a transaction that they have open; refused when it is not.
+     * From then on every run() is INSIDE, whatever is asked, and looks first whether it still is
+     * open. Nothing is set on it, disconnect() leaves it as it is, and a run() that fails leaves
+     * nothing: the state before it, or a failed transaction. @p native: a PGconn * or sqlite3 *. */
     pgqrs_status (*adopt)(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
                           pgqrs__conn **out_conn, pgqrs_error *error);
 
     /* A transaction that stays open over several run(…INSIDE). */
     pgqrs_status (*begin)(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error);
     pgqrs_status (*end)(pgqrs__conn *conn, bool commit, int64_t deadline_us, pgqrs_error *error);
-    /* Inside begin(), after a first run(): the database's own handle (PGconn *, sqlite3 *), for SQL of
-     * the user's between our calls, until end(). run() and end() find out what it was misused for. */
+    /* Inside begin(), after a first run(): the database's own handle (PGconn *, sqlite3 *), for SQL
+     * of the user's between our calls, until end(). run() and end() find out what it was misused
+     * for. */
     void *(*lend)(pgqrs__conn *conn);
 
     /* Run SQL text of several statements inside begin()/end(). "@schema." is replaced. */

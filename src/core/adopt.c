@@ -1,6 +1,6 @@
-/* Adopted stores: a transaction that the user has open on a connection of their own. There is that one
- * connection, so groups hold one operation each and follow one another; nothing is sent twice, since
- * only the user can do the transaction again. */
+/* Adopted stores: a transaction that the user has open on a connection of their own. There is that
+ * one connection, so groups hold one operation each and follow one another; nothing is sent twice,
+ * since only the user can do the transaction again. */
 #include <pgqrs/postgres.h>
 #include <pgqrs/sqlite.h>
 
@@ -11,7 +11,8 @@ pgqrs_status pgqrs__not_adopted(const pgqrs_store *store, const char *what, pgqr
 {
     if (!store->adopted)
         return PGQRS_OK;
-    pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "%s is not for a transaction of yours", what);
+    pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "%s is not for a transaction of yours",
+                what);
     pgqrs__hint(error, "Use a store that was opened with pgqrs_open().");
     return PGQRS_ESTATE;
 }

@@ -131,6 +131,12 @@ pgqrs_status pgqrs__run(pgqrs_store *store, pgqrs__mode mode, pgqrs__call *calls
 
     if (error == NULL)
         error = &own;
+    /* Where one writes at a time, and a database in memory is everybody's, reads would wait too. */
+    if (mode == PGQRS__MODE_WRITE || (store->backend->caps & PGQRS__CAP_WRITERS) == 0) {
+        rc = pgqrs__tx_guard(store, error);
+        if (rc != PGQRS_OK)
+            return rc;
+    }
     for (int tries = 0;; tries++) {
         pgqrs__conn *conn;
 

@@ -116,7 +116,7 @@ typedef struct pgqrs__pool {
     int               idle_count;
     int               open; /* or being opened */
     int               most;
-    int               kept; /* idle ones that stay, however long they are not used */
+    int               kept;   /* idle ones that stay, however long they are not used */
     const char       *option; /* which `most` is */
 } pgqrs__pool;
 
@@ -133,6 +133,7 @@ struct pgqrs_store {
     pgqrs__pool pool;    /* options.max_connections; the user's own one of an adopted store */
     pgqrs__pool tx_pool; /* options.max_transactions, for transactional steps alone (tx.c) */
     pgqrs__tx  *txs;     /* those that are open */
+    atomic_int  tx_count;
 
     /* Operations waiting for a group, in order of arrival. */
     pgqrs__op *pending_first;
@@ -269,6 +270,8 @@ typedef struct pgqrs__queue_ref {
  * checked. */
 pgqrs_status pgqrs__queue_ref_get(pgqrs_store *store, const char *name, pgqrs_object object,
                                   pgqrs__queue_ref *out, pgqrs_error *error);
+/* The cached id of a name; asks nobody. */
+bool pgqrs__queue_ref_known(pgqrs_store *store, const char *name, pgqrs__queue_ref *out);
 /* Forget the cached id of a name, so that the database is asked again. */
 void pgqrs__queue_ref_forget(pgqrs_store *store, const char *name);
 /* Remember it. */
@@ -377,6 +380,38 @@ pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **op, pgqrs_error *err
  * *out_left: the deadline passed with the operation on its way; it is the group's now. */
 pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
                                  pgqrs_error *error);
+
+/* Operations, all or nothing, in the transaction that is open on @p conn; their answers are in
+ * them. */
+pgqrs_status pgqrs__group_inside(pgqrs_store *store, pgqrs__conn *conn, pgqrs__op *const *ops,
+                                 size_t count, int64_t deadline_us, pgqrs_error *error);
+/* From now on no group moves the message: somebody outside of groups is about to hold it. */
+pgqrs_status pgqrs__group_pin(pgqrs_store *store, int64_t message_id, pgqrs_error *error);
+void         pgqrs__group_unpin(pgqrs_store *store, int64_t message_id);
+
+/* PGQRS_EBUSY when the calling thread is in a transactional step of the store: what it asked for
+ * would wait for itself. (tx.c) */
+pgqrs_status pgqrs__tx_guard(pgqrs_store *store, pgqrs_error *error);
+
+/* --- Putting in (enqueue.c) ------------------------------------------------------------------- */
+
+/* A checked request to enqueue. */
+typedef struct pgqrs__request {
+    const char           *queue;
+    pgqrs_object          object; /* QUEUE or WORKFLOW: what the name is to be */
+    const char *const    *payloads;
+    size_t                count;
+    pgqrs_enqueue_options options;
+} pgqrs__request;
+
+/* Check one message; the request points to what was given. */
+pgqrs_status pgqrs__request_read(pgqrs_store *store, const char *queue, pgqrs_object object,
+                                 const char *const *payload, const pgqrs_enqueue_options *given,
+                                 pgqrs__request *out, pgqrs_error *error);
+/* PGQRS_ENOTFOUND when the name is a workflow's and a queue was asked for, or the contrary. */
+pgqrs_status pgqrs__request_fits(const pgqrs__request *r, pgqrs__queue_ref ref, pgqrs_error *error);
+/* NULL: no memory. It owns copies of everything. */
+pgqrs__op *pgqrs__request_op(pgqrs_store *store, const pgqrs__request *r, int64_t queue_id);
 
 /* --- Messages (claim.c, settle.c) ------------------------------------------------------------- */
 
@@ -494,6 +529,13 @@ pgqrs_status pgqrs__lease_keep(pgqrs_store *store, const pgqrs_message *message,
 /* The message left its lease by a call of ours: stop renewing. */
 void pgqrs__lease_dropped(pgqrs_store *store, int64_t lease, int64_t message_id);
 void pgqrs__service_stop(pgqrs_store *store, bool forked);
+
+/* Leases that are renewed in a transaction which keeps everybody else from writing: what is due,
+ * now; NULL: nothing, or the keeper will have to. */
+typedef struct pgqrs__renewal pgqrs__renewal;
+pgqrs__renewal               *pgqrs__renew_inside(pgqrs_store *store, pgqrs__conn *conn);
+/* What became of the transaction. Frees it. */
+void pgqrs__renew_note(pgqrs_store *store, pgqrs__renewal *renewal, pgqrs_status committed);
 
 /* Housekeeping that an idle claimer does: at most one bounded batch. (retention.c) */
 void pgqrs__retention_idle(pgqrs_store *store, int64_t queue_id);

@@ -1,15 +1,6 @@
 /* Putting messages in: one, many, keyed. Triggering a run is the same. */
 #include "core/core.h"
 
-/* A checked request to enqueue. */
-typedef struct request {
-    const char           *queue;
-    pgqrs_object          object; /* QUEUE or WORKFLOW: what the name is to be */
-    const char *const    *payloads;
-    size_t                count;
-    pgqrs_enqueue_options options;
-} request;
-
 static pgqrs_status options_read(pgqrs_store *store, const pgqrs_enqueue_options *given,
                                  pgqrs_enqueue_options *options, pgqrs_error *error)
 {
@@ -98,7 +89,7 @@ static bool copy_texts(pgqrs__op *op, pgqrs__val *rows, size_t nrows, size_t wid
     return true;
 }
 
-static pgqrs__op *enqueue_op(pgqrs_store *store, const request *r, int64_t queue_id)
+pgqrs__op *pgqrs__request_op(pgqrs_store *store, const pgqrs__request *r, int64_t queue_id)
 {
     const bool  keyed = r->options.key != NULL;
     const int   stmt  = keyed ? PGQRS__STMT_MESSAGE_ENQUEUE_KEYED : PGQRS__STMT_MESSAGE_ENQUEUE;
@@ -145,8 +136,20 @@ no_memory:
     return NULL;
 }
 
+pgqrs_status pgqrs__request_fits(const pgqrs__request *r, pgqrs__queue_ref ref, pgqrs_error *error)
+{
+    if (ref.workflow == (r->object == PGQRS_OBJECT_WORKFLOW))
+        return PGQRS_OK;
+    pgqrs__fail(error, PGQRS_ENOTFOUND, r->object, "\"%s\" is a %s", r->queue,
+                ref.workflow ? "workflow, not a queue" : "queue, not a workflow");
+    pgqrs__hint(error, ref.workflow ? "Start its runs with pgqrs_trigger()."
+                                    : "Put messages into it with pgqrs_enqueue().");
+    return PGQRS_ENOTFOUND;
+}
+
 /* Enqueue what was checked. ids may be NULL. */
-static pgqrs_status enqueue(pgqrs_store *store, const request *r, int64_t *ids, pgqrs_error *error)
+static pgqrs_status enqueue(pgqrs_store *store, const pgqrs__request *r, int64_t *ids,
+                            pgqrs_error *error)
 {
     pgqrs__op       *op = NULL;
     pgqrs__queue_ref ref;
@@ -156,14 +159,10 @@ static pgqrs_status enqueue(pgqrs_store *store, const request *r, int64_t *ids, 
         rc = pgqrs__queue_ref_get(store, r->queue, r->object, &ref, error);
         if (rc != PGQRS_OK)
             return rc;
-        if (ref.workflow != (r->object == PGQRS_OBJECT_WORKFLOW)) {
-            pgqrs__fail(error, PGQRS_ENOTFOUND, r->object, "\"%s\" is a %s", r->queue,
-                        ref.workflow ? "workflow, not a queue" : "queue, not a workflow");
-            pgqrs__hint(error, ref.workflow ? "Start its runs with pgqrs_trigger()."
-                                            : "Put messages into it with pgqrs_enqueue().");
-            return PGQRS_ENOTFOUND;
-        }
-        op = enqueue_op(store, r, ref.id);
+        rc = pgqrs__request_fits(r, ref, error);
+        if (rc != PGQRS_OK)
+            return rc;
+        op = pgqrs__request_op(store, r, ref.id);
         if (op == NULL)
             return pgqrs__nomem(error);
         rc = pgqrs__perform(store, &op, error);
@@ -189,22 +188,32 @@ done:
     return rc;
 }
 
-static pgqrs_status enqueue_one(pgqrs_store *store, const char *queue, pgqrs_object object,
-                                const char *what, const char *payload,
-                                const pgqrs_enqueue_options *given, int64_t *out_id,
-                                pgqrs_error *error)
+pgqrs_status pgqrs__request_read(pgqrs_store *store, const char *queue, pgqrs_object object,
+                                 const char *const *payload, const pgqrs_enqueue_options *given,
+                                 pgqrs__request *out, pgqrs_error *error)
 {
-    request      r = { .queue = queue, .object = object, .payloads = &payload, .count = 1 };
+    const bool   workflow = object == PGQRS_OBJECT_WORKFLOW;
     pgqrs_status rc;
+
+    *out = (pgqrs__request){ .queue = queue, .object = object, .payloads = payload, .count = 1 };
+    if ((rc = pgqrs__check_name(queue, workflow ? "workflow" : "queue", object, error)) != PGQRS_OK
+        || (rc = pgqrs__check_json(store, *payload, workflow ? "input" : "payload", NULL, error))
+               != PGQRS_OK)
+        return rc;
+    return options_read(store, given, &out->options, error);
+}
+
+static pgqrs_status enqueue_one(pgqrs_store *store, const char *queue, pgqrs_object object,
+                                const char *payload, const pgqrs_enqueue_options *given,
+                                int64_t *out_id, pgqrs_error *error)
+{
+    pgqrs__request r;
+    pgqrs_status   rc;
 
     if (out_id != NULL)
         *out_id = 0;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_name(queue, object == PGQRS_OBJECT_QUEUE ? "queue" : "workflow",
-                                   object, error))
-               != PGQRS_OK
-        || (rc = pgqrs__check_json(store, payload, what, NULL, error)) != PGQRS_OK
-        || (rc = options_read(store, given, &r.options, error)) != PGQRS_OK)
+        || (rc = pgqrs__request_read(store, queue, object, &payload, given, &r, error)) != PGQRS_OK)
         return rc;
     return enqueue(store, &r, out_id, error);
 }
@@ -213,23 +222,21 @@ pgqrs_status pgqrs_enqueue(pgqrs_store *store, const char *queue, const char *pa
                            const pgqrs_enqueue_options *options, int64_t *out_id,
                            pgqrs_error *error)
 {
-    return enqueue_one(store, queue, PGQRS_OBJECT_QUEUE, "payload", payload, options, out_id,
-                       error);
+    return enqueue_one(store, queue, PGQRS_OBJECT_QUEUE, payload, options, out_id, error);
 }
 
 pgqrs_status pgqrs_trigger(pgqrs_store *store, const char *workflow, const char *input,
                            const pgqrs_enqueue_options *options, int64_t *out_run_id,
                            pgqrs_error *error)
 {
-    return enqueue_one(store, workflow, PGQRS_OBJECT_WORKFLOW, "input", input, options, out_run_id,
-                       error);
+    return enqueue_one(store, workflow, PGQRS_OBJECT_WORKFLOW, input, options, out_run_id, error);
 }
 
 pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const char *queue, const char *const *payloads,
                                 size_t count, const pgqrs_enqueue_options *options,
                                 int64_t *out_ids, pgqrs_error *error)
 {
-    request r = {
+    pgqrs__request r = {
         .queue = queue, .object = PGQRS_OBJECT_QUEUE, .payloads = payloads, .count = count
     };
     size_t       total = 0;

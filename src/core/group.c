@@ -162,6 +162,27 @@ static touched touch(pgqrs_store *store, const pgqrs__op *op)
     return result;
 }
 
+pgqrs_status pgqrs__group_pin(pgqrs_store *store, int64_t message_id, pgqrs_error *error)
+{
+    int64_t busy = 0;
+    bool    done;
+
+    pgqrs__mutex_lock(&store->lock);
+    (void)pgqrs__map_get_i64(&store->busy, (uint64_t)message_id, &busy);
+    done = pgqrs__map_put_i64(&store->busy, (uint64_t)message_id, busy + BUSY_STEP);
+    pgqrs__mutex_unlock(&store->lock);
+    return done ? PGQRS_OK : pgqrs__nomem(error);
+}
+
+void pgqrs__group_unpin(pgqrs_store *store, int64_t message_id)
+{
+    pgqrs__mutex_lock(&store->lock);
+    busy_remove(store, (uint64_t)message_id, BUSY_STEP);
+    if (store->pending_first != NULL) /* it may be what waited for this */
+        pgqrs__cond_signal(&store->pending_first->done);
+    pgqrs__mutex_unlock(&store->lock);
+}
+
 /* --- Gathering -------------------------------------------------------------------------------- */
 
 static void op_done(pgqrs__op *op)
@@ -530,6 +551,32 @@ static pgqrs_status send_once(pgqrs_store *store, group *g, pgqrs_error *error)
     rc = store->backend->run(conn, calls, ncalls, PGQRS__MODE_WRITE, g->deadline_us, error);
     pgqrs__conn_give(store, conn);
     atomic_fetch_add_explicit(&store->groups, 1, memory_order_relaxed);
+    return rc;
+}
+
+pgqrs_status pgqrs__group_inside(pgqrs_store *store, pgqrs__conn *conn, pgqrs__op *const *ops,
+                                 size_t count, int64_t deadline_us, pgqrs_error *error)
+{
+    group        g;
+    pgqrs__call *calls;
+    size_t       ncalls;
+    pgqrs_status rc = PGQRS_OK;
+
+    pgqrs__arena_init(&g.arena);
+    for (size_t at = 0; at < count && rc == PGQRS_OK; at += g.count) {
+        g.count = PGQRS__MIN(count - at, GROUP_OPS);
+        for (size_t i = 0; i < g.count; i++) {
+            g.ops[i]        = ops[at + i];
+            g.ops[i]->order = i;
+        }
+        clear_results(&g);
+        pgqrs__arena_reset(&g.arena);
+        calls = fold_group(store, &g, &ncalls);
+        rc    = calls == NULL
+                    ? pgqrs__nomem(error)
+                    : store->backend->run(conn, calls, ncalls, PGQRS__MODE_INSIDE, deadline_us, error);
+    }
+    pgqrs__arena_free(&g.arena);
     return rc;
 }
 

@@ -222,7 +222,8 @@ pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
     if (error == NULL)
         error = &own;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__not_adopted(store, "pgqrs_install()", error)) != PGQRS_OK)
+        || (rc = pgqrs__not_adopted(store, "pgqrs_install()", error)) != PGQRS_OK
+        || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK)
         return rc;
     rows = pgqrs__rows_new(sizeof(applied));
     if (rows == NULL)
@@ -414,7 +415,8 @@ pgqrs_status pgqrs_verify(pgqrs_store *store, pgqrs_error *error)
     int64_t      deadline_us;
     pgqrs_status rc;
 
-    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK)
+    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
+        || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK)
         return rc;
     rows = pgqrs__rows_new(sizeof(applied));
     if (rows == NULL)

@@ -154,6 +154,9 @@ pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **at, pgqrs_error *err
 
     if (error == NULL)
         error = &own;
+    rc = pgqrs__tx_guard(store, error);
+    if (rc != PGQRS_OK)
+        return rc;
     op->deadline_us = pgqrs__deadline(store);
     for (;;) {
         rc = pgqrs__group_submit(store, op, &left, error);

@@ -90,20 +90,26 @@ static pgqrs_status ref_ask(pgqrs_store *store, const char *name, pgqrs__queue_r
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs__queue_ref_get(pgqrs_store *store, const char *name, pgqrs_object object,
-                                  pgqrs__queue_ref *out, pgqrs_error *error)
+bool pgqrs__queue_ref_known(pgqrs_store *store, const char *name, pgqrs__queue_ref *out)
 {
-    pgqrs_status rc;
-    int64_t      cached;
-    bool         known;
+    int64_t cached;
+    bool    known;
 
     pgqrs__mutex_lock(&store->lock);
     known = pgqrs__smap_get(&store->queue_ids, name, &cached);
     pgqrs__mutex_unlock(&store->lock);
-    if (known) {
+    if (known)
         *out = (pgqrs__queue_ref){ .id = cached / 2, .workflow = cached % 2 != 0 };
+    return known;
+}
+
+pgqrs_status pgqrs__queue_ref_get(pgqrs_store *store, const char *name, pgqrs_object object,
+                                  pgqrs__queue_ref *out, pgqrs_error *error)
+{
+    pgqrs_status rc;
+
+    if (pgqrs__queue_ref_known(store, name, out))
         return PGQRS_OK;
-    }
     rc = ref_ask(store, name, out, error);
     if (rc == PGQRS_OK && out->id == 0)
         return pgqrs__queue_missing(name, object, error);

@@ -31,6 +31,7 @@ void pgqrs_run_free(pgqrs_run *run)
 {
     if (run == NULL)
         return;
+    (void)pgqrs__run_abandon_steps(run);
     if (run->message.lease != 0 && pgqrs__enter(run->store, NULL) == PGQRS_OK)
         pgqrs__lease_dropped(run->store, run->message.lease, run->message.id);
     pgqrs__smap_free(&run->uses);
@@ -495,14 +496,33 @@ static void set_given_up(pgqrs_run *run, bool ended, bool parked)
     pgqrs__mutex_unlock(&run->lock);
 }
 
+/* A move of the run would wait for its own open step. */
+static pgqrs_status refuse_open_step(pgqrs_run *run)
+{
+    pgqrs_step *step;
+    pgqrs_error error;
+
+    pgqrs__mutex_lock(&run->lock);
+    step = run->open_steps;
+    pgqrs__mutex_unlock(&run->lock);
+    if (step == NULL)
+        return PGQRS_OK;
+    pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "transactional step \"%s\" is open",
+                pgqrs_step_name(step));
+    pgqrs__hint(&error, "End it first; pgqrs_step_end() rolls back one that was left.");
+    return pgqrs__run_failed(run, &error);
+}
+
 /* End the run: archive its message under its lease. */
 static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
                         const char *error_json)
 {
     bool         cancelled = false;
     pgqrs_error  error;
-    pgqrs_status rc = hold(run);
+    pgqrs_status rc = refuse_open_step(run);
 
+    if (rc == PGQRS_OK)
+        rc = hold(run);
     if (rc != PGQRS_OK)
         return rc;
     rc = pgqrs__finish(run->store, &run->message, archive_state, output, error_json, 0, &cancelled,
@@ -560,8 +580,10 @@ pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64
                                .note     = note };
     int            fate    = 0;
     pgqrs_error    error;
-    pgqrs_status   rc = hold(run);
+    pgqrs_status   rc = refuse_open_step(run);
 
+    if (rc == PGQRS_OK)
+        rc = hold(run);
     if (rc != PGQRS_OK)
         return rc;
     if (counted) {
@@ -635,8 +657,20 @@ static bool is_outage(pgqrs_status status)
 
 pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
 {
+    const char *open = pgqrs__run_abandon_steps(run);
+
+    if (open != NULL && returned == PGQRS_OK) { /* its effect is undone: that is no success */
+        pgqrs_error error;
+
+        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP, "step \"%s\" was left without an end",
+                    open);
+        (void)pgqrs__run_failed(run, &error);
+        run->left_open = true;
+    }
     if (pgqrs__run_given_up(run) || run->lost || run->message.lease == 0)
         return PGQRS_OK;
+    if (returned == PGQRS_OK && run->left_open)
+        returned = PGQRS_ESTATE;
     if (returned == PGQRS_OK)
         return pgqrs_run_succeed(run, NULL);
     if (returned == PGQRS_ECANCELLED)

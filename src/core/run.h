@@ -40,6 +40,9 @@ struct pgqrs_run {
     bool    ended;
     int64_t wake_us; /* a step waits until then; 0 = none does */
 
+    pgqrs_step *open_steps; /* transactional ones (step_tx.c) */
+    bool        left_open;  /* the workflow function returned out of one */
+
     pgqrs_error error;
 };
 
@@ -60,6 +63,8 @@ pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64
                              int64_t at_us, bool counted);
 /* Park it for a sleep until then. PGQRS_EPAUSED when parked. */
 pgqrs_status pgqrs__run_sleep_until(pgqrs_run *run, int64_t at_us);
+/* Roll back the transactional steps that are open. The name of one, or NULL. (step_tx.c) */
+const char *pgqrs__run_abandon_steps(pgqrs_run *run);
 /* Do with the run what the status that its workflow function returned asks for. */
 pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned);
 

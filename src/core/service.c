@@ -39,13 +39,15 @@ struct pgqrs__service {
 /* --- Renewing --------------------------------------------------------------------------------- */
 
 /* A round of renewals: what is asked, copied, since a lease may be dropped meanwhile. */
-typedef struct renewal {
+struct pgqrs__renewal {
     pgqrs_message        *messages;
     const pgqrs_message **pointers;
     int64_t              *lengths_us;
     uint32_t             *answers;
     size_t                count;
-} renewal;
+    int64_t               sent_us;
+};
+typedef struct pgqrs__renewal renewal;
 
 static void renewal_free(renewal *r)
 {
@@ -144,6 +146,49 @@ static void renew(pgqrs__service *s)
     pgqrs__mutex_lock(&s->lock);
     renewal_note(s, &r, sent_us, rc);
     renewal_free(&r);
+}
+
+static pgqrs_status renewed_row(pgqrs__call *call, const pgqrs__val *cols)
+{
+    const renewal *r = call->user;
+    const size_t   n = (size_t)cols[PGQRS__COL_LEASE_EXTEND_N].as.i - 1;
+
+    if (n >= r->count)
+        return PGQRS_EINTERNAL;
+    r->answers[n] =
+        PGQRS__ANSWER_YES
+        | (pgqrs__as_int(cols[PGQRS__COL_LEASE_EXTEND_CANCELLED]) ? PGQRS__ANSWER_CANCELLED : 0);
+    return PGQRS_OK;
+}
+
+/* Renew what was collected, on this connection, in no order: nobody else writes. */
+static pgqrs_status renew_on(pgqrs_store *store, pgqrs__conn *conn, renewal *r)
+{
+    const size_t      width = pgqrs__shapes[PGQRS__STMT_LEASE_EXTEND].narrays;
+    const pgqrs__val  now   = pgqrs__now(store, 0);
+    pgqrs__val       *rows  = pgqrs__calloc(r->count, width * sizeof(*rows));
+    const pgqrs__part part  = { .rows = rows, .nrows = r->count };
+    pgqrs__call       call  = { .stmt    = PGQRS__STMT_LEASE_EXTEND,
+                                .parts   = &part,
+                                .nparts  = 1,
+                                .scalars = &now,
+                                .on_row  = renewed_row,
+                                .user    = r };
+    pgqrs_status      rc;
+
+    if (rows == NULL)
+        return PGQRS_ENOMEM;
+    for (size_t i = 0; i < r->count; i++) {
+        pgqrs__val *row = rows + i * width;
+
+        row[PGQRS__ARG_LEASE_EXTEND_QUEUE]    = pgqrs__int(r->messages[i].queue_id);
+        row[PGQRS__ARG_LEASE_EXTEND_MESSAGE]  = pgqrs__int(r->messages[i].id);
+        row[PGQRS__ARG_LEASE_EXTEND_LEASE]    = pgqrs__int(r->messages[i].lease);
+        row[PGQRS__ARG_LEASE_EXTEND_LEASE_US] = pgqrs__int(r->lengths_us[i]);
+    }
+    rc = store->backend->run(conn, &call, 1, PGQRS__MODE_INSIDE, pgqrs__deadline(store), NULL);
+    pgqrs__free(rows);
+    return rc;
 }
 
 /* When the thread must look again, by the real monotonic clock. Under the lock. */
@@ -285,6 +330,45 @@ static pgqrs__service *service_get(pgqrs_store *store)
     s = store->service;
     pgqrs__mutex_unlock(&store->lock);
     return s;
+}
+
+pgqrs__renewal *pgqrs__renew_inside(pgqrs_store *store, pgqrs__conn *conn)
+{
+    pgqrs__service *s = service_get(store);
+    renewal        *r;
+    int64_t         now_us;
+    bool            due;
+
+    if (s == NULL || atomic_load(&s->kept_count) == 0)
+        return NULL;
+    r = pgqrs__calloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    pgqrs__mutex_lock(&s->lock);
+    now_us     = pgqrs__lease_clock(store);
+    due        = renewal_collect(s, now_us, r);
+    r->sent_us = now_us;
+    pgqrs__mutex_unlock(&s->lock);
+    if (due && renew_on(store, conn, r) == PGQRS_OK)
+        return r;
+    renewal_free(r);
+    pgqrs__free(r);
+    return NULL;
+}
+
+void pgqrs__renew_note(pgqrs_store *store, pgqrs__renewal *r, pgqrs_status committed)
+{
+    pgqrs__service *s = service_get(store);
+
+    if (r == NULL)
+        return;
+    if (committed == PGQRS_OK && s != NULL) {
+        pgqrs__mutex_lock(&s->lock);
+        renewal_note(s, r, r->sent_us, PGQRS_OK);
+        pgqrs__mutex_unlock(&s->lock);
+    }
+    renewal_free(r);
+    pgqrs__free(r);
 }
 
 /* The service, started if need be. NULL: no memory, or no thread. */

@@ -1,5 +1,5 @@
 /* Steps: named units inside a run, whose result is recorded once and replayed [G-09]. */
-#include "core/run.h"
+#include "core/step.h"
 #include "pgqrs/workflow.h"
 #include "util/buf.h"
 #include "util/json.h"
@@ -12,21 +12,6 @@
 #define BACKOFF_US      PGQRS_SECOND
 #define BACKOFF_MAX_US  (60 * PGQRS_SECOND)
 #define JITTER          0.25
-
-struct pgqrs_step {
-    pgqrs_run         *run;
-    const char        *name;
-    const char        *key;
-    pgqrs_step_options options;
-    int64_t            started_us;       /* the step's clock */
-    int64_t            started_lease_us; /* the lease clock: its timeout counts from here */
-    int                retries;
-    bool               recorded; /* it has a result, or failed for good */
-    const char        *output;
-    const char        *error_json;
-    bool               tried; /* an end was tried: */
-    pgqrs_status       last;  /* what came of it */
-};
 
 /* --- Reading a handle ------------------------------------------------------------------------- */
 
@@ -155,6 +140,12 @@ static int64_t step_clock(const pgqrs_step *step)
     return step->options.now_us != 0 ? step->options.now_us : pgqrs__run_wall_us(step->run);
 }
 
+void pgqrs__step_start(pgqrs_step *step)
+{
+    step->started_us       = step_clock(step);
+    step->started_lease_us = pgqrs__lease_clock(step->run->store);
+}
+
 /* What is recorded under this name, copied; false when nothing is. */
 static bool recorded_find(pgqrs_run *run, const char *name, pgqrs__recorded *out)
 {
@@ -195,8 +186,8 @@ static pgqrs_status exhausted(pgqrs_step *step)
     return pgqrs__run_failed(step->run, &error);
 }
 
-pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name, const pgqrs_step_options *given,
-                              pgqrs_step **out_step)
+pgqrs_status pgqrs__step_begin(pgqrs_run *run, const char *name, const pgqrs_step_options *given,
+                               pgqrs_step **out_step)
 {
     pgqrs_step_options options;
     pgqrs__recorded    found;
@@ -211,7 +202,8 @@ pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name, const pgqrs_step
     if ((rc = pgqrs__enter(run->store, &error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(out_step, "out_step", &error)) != PGQRS_OK
         || (rc = pgqrs__check_name(name, "step", PGQRS_OBJECT_STEP, &error)) != PGQRS_OK
-        || (rc = options_read(given, &options, &error)) != PGQRS_OK)
+        || (rc = options_read(given, &options, &error)) != PGQRS_OK
+        || (rc = pgqrs__tx_guard(run->store, &error)) != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
     pgqrs__mutex_lock(&run->lock);
     step = step_new(run, name, &options, &error);
@@ -240,10 +232,15 @@ pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name, const pgqrs_step
     if (recorded_find(run, step->name, &found) && found.status == PGQRS_STEP_RETRY
         && step_clock(step) < found.retry_at_us)
         return not_ready(step, found.retry_at_us);
-    step->started_us       = step_clock(step);
-    step->started_lease_us = pgqrs__lease_clock(run->store);
-    *out_step              = step;
+    pgqrs__step_start(step);
+    *out_step = step;
     return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_step_begin(pgqrs_run *run, const char *name, const pgqrs_step_options *options,
+                              pgqrs_step **out_step)
+{
+    return pgqrs__step_begin(run, name, options, out_step);
 }
 
 /* --- Recording -------------------------------------------------------------------------------- */
@@ -344,7 +341,10 @@ static pgqrs_status record(pgqrs_step *step, pgqrs__recorded *r)
         pgqrs__nomem(&error);
         return pgqrs__run_failed(run, &error);
     }
-    rc     = pgqrs__perform(run->store, &op, &error);
+    if (r->status == PGQRS_STEP_SUCCESS && pgqrs__step_has_tx(step))
+        rc = pgqrs__step_commit(step, op, &error);
+    else
+        rc = pgqrs__perform(run->store, &op, &error);
     answer = rc == PGQRS_OK ? op->answers[0] : 0;
     pgqrs__op_free(op);
     if (rc != PGQRS_OK)
@@ -472,6 +472,8 @@ static pgqrs_status failed(pgqrs_step *step, const char *code, const char *text,
     pgqrs_error  error;
     pgqrs_status rc;
 
+    if (step->transactional)
+        (void)pgqrs__step_abandon(step); /* what it did is undone; that it failed is recorded */
     if (r.error == NULL) {
         pgqrs__nomem(&error);
         return pgqrs__run_failed(step->run, &error);
@@ -490,6 +492,12 @@ pgqrs_status pgqrs_step_succeed(pgqrs_step *step, const char *output)
 
     if (rc != PGQRS_OK)
         return rc;
+    if (step->transactional && step->tx.conn == NULL) {
+        pgqrs__fail(&error, PGQRS_ESTATE, PGQRS_OBJECT_STEP,
+                    "the transaction of step \"%s\" has been rolled back", step->name);
+        pgqrs__hint(&error, "Return from the workflow function: the step is executed again.");
+        return tried(step, pgqrs__run_failed(step->run, &error));
+    }
     if (output != NULL) {
         rc = pgqrs__check_json(step->run->store, output, "output", NULL, &error);
         if (rc != PGQRS_OK)
@@ -533,6 +541,7 @@ pgqrs_status pgqrs_step_end(pgqrs_step *step, const char **out_output)
         *out_output = NULL;
     if (step == NULL)
         return PGQRS_EINVAL;
+    (void)pgqrs__step_abandon(step);
     if (step->recorded && step->error_json == NULL) {
         if (out_output != NULL)
             *out_output = step->output;

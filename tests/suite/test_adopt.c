@@ -44,10 +44,10 @@ static void write_everything(things *t, pgqrs_store *store)
 
     assert_ok(pgqrs_enqueue(store, "orders", "{}", NULL, &id, &failure));
     assert_ok(pgqrs_enqueue_many(store, "orders", payloads, 3, NULL, NULL, &failure));
-    assert_ok(pgqrs_enqueue(store, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &id,
-                            &failure));
-    assert_ok(pgqrs_enqueue(store, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &again,
-                            &failure));
+    assert_ok(
+        pgqrs_enqueue(store, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &id, &failure));
+    assert_ok(
+        pgqrs_enqueue(store, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &again, &failure));
     assert_int_equal(id, again);
     assert_ok(pgqrs_enqueue(store, "orders", "{}", PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_HOUR),
                             &id, &failure));
@@ -227,12 +227,13 @@ static void g50_a_call_that_the_database_fails_leaves_nothing_of_itself(void **s
 
     queue(w, "orders");
     sql_run(w, "CREATE TABLE accounts (name text PRIMARY KEY, amount bigint NOT NULL)");
-    sql_run_each(w,
-                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF "
-                 "new.attempt = 0 THEN RAISE 'poisoned'; END IF; RETURN new; END $$; CREATE TRIGGER "
-                 "refuse BEFORE INSERT ON pgqrs_scheduled FOR EACH ROW EXECUTE FUNCTION refuse()",
-                 "CREATE TRIGGER refuse BEFORE INSERT ON pgqrs_scheduled WHEN new.attempt = 0 BEGIN "
-                 "SELECT RAISE(ABORT, 'poisoned'); END");
+    sql_run_each(
+        w,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF "
+        "new.attempt = 0 THEN RAISE 'poisoned'; END IF; RETURN new; END $$; CREATE TRIGGER "
+        "refuse BEFORE INSERT ON pgqrs_scheduled FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "CREATE TRIGGER refuse BEFORE INSERT ON pgqrs_scheduled WHEN new.attempt = 0 BEGIN "
+        "SELECT RAISE(ABORT, 'poisoned'); END");
     user_open(&u, w);
     user_begin(&u);
     user_do(&u, "INSERT INTO accounts VALUES ('a', 1)");
@@ -240,8 +241,8 @@ static void g50_a_call_that_the_database_fails_leaves_nothing_of_itself(void **s
     assert_ok(pgqrs_enqueue(here, "orders", "1", NULL, NULL, &failure));
     user_do(&u, "SAVEPOINT mine");
     assert_status(PGQRS_EDB,
-                  pgqrs_enqueue(here, "orders", "2", PGQRS_OPTIONS(enqueue, .delay_us = 1000),
-                                NULL, &failure));
+                  pgqrs_enqueue(here, "orders", "2", PGQRS_OPTIONS(enqueue, .delay_us = 1000), NULL,
+                                &failure));
     if (w->postgres) { /* as by any statement of theirs: until they roll back to their savepoint */
         assert_status(PGQRS_ESTATE, pgqrs_enqueue(here, "orders", "3", NULL, NULL, &failure));
         assert_non_null(strstr(failure.message, "failed"));

@@ -1,5 +1,5 @@
-/** A program that uses the database itself: a connection of its own to the world's database, with the
- *  copy of libpq or SQLite that the library is linked with. */
+/** A program that uses the database itself: a connection of its own to the world's database, with
+ * the copy of libpq or SQLite that the library is linked with. */
 #ifndef PGQRS_TESTS_USER_H
 #define PGQRS_TESTS_USER_H
 

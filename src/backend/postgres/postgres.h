@@ -66,15 +66,15 @@ typedef struct pgqrs__pg_item {
 struct pgqrs__conn {
     pgqrs__db      *db;
     PGconn         *pg;
-    bool            broken;   /* in an unknown state: to be thrown away */
-    bool            unnamed;  /* no prepared statements, settings with each transaction */
-    bool            starting; /* begin() was called; BEGIN goes with whatever is sent first */
-    bool            begun;    /* BEGIN was sent */
-    bool            shared;   /* somebody else's between our calls (share.c) … */
-    bool            adopted;  /* … and before and after them too */
-    bool            inside;   /* a shared one that is ours now, … */
+    bool            broken;      /* in an unknown state: to be thrown away */
+    bool            unnamed;     /* no prepared statements, settings with each transaction */
+    bool            starting;    /* begin() was called; BEGIN goes with whatever is sent first */
+    bool            begun;       /* BEGIN was sent */
+    bool            shared;      /* somebody else's between our calls (share.c) … */
+    bool            adopted;     /* … and before and after them too */
+    bool            inside;      /* a shared one that is ours now, … */
     bool            nonblocking; /* … and what it was before */
-    unsigned        misses;   /* how often the server did not know what we had prepared */
+    unsigned        misses;      /* how often the server did not know what we had prepared */
     uint8_t         prepared[PGQRS__STMT_COUNT]; /* 2: its Parse is on the way */
     uint8_t         checked[PGQRS__STMT_COUNT];  /* its columns are what the shape says */
     pgqrs__pg_item *items;                       /* sent and not answered yet */
@@ -193,7 +193,8 @@ pgqrs_status pgqrs__pg_adopt(void *native, const pgqrs__settings *settings, pgqr
 void *pgqrs__pg_lend(pgqrs__conn *conn);
 /* Make a lent connection ours again, to end its transaction; refused when it cannot be. */
 pgqrs_status pgqrs__pg_take_back(pgqrs__conn *conn, bool commit, pgqrs_error *error);
-/* A shared connection, for one call: looks whether its transaction is open, and what it is doing. */
+/* A shared connection, for one call: looks whether its transaction is open, and what it is doing.
+ */
 pgqrs_status pgqrs__pg_borrow(pgqrs__conn *conn, pgqrs_error *error);
 /* Give it back as it was. failed: what was done is not whole, so its transaction must fail. */
 void pgqrs__pg_return(pgqrs__conn *conn, bool failed);

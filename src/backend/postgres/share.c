@@ -1,7 +1,7 @@
-/* Connections that are somebody else's between our calls: adopted ones, which are the user's own, and
- * those of ours that are lent to a transactional step. In between they are as the user wants them: out
- * of pipeline mode, blocking or not as they were. What we do on them is done in their open
- * transaction, and leaves a failed one when it is not whole. */
+/* Connections that are somebody else's between our calls: adopted ones, which are the user's own,
+ * and those of ours that are lent to a transactional step. In between they are as the user wants
+ * them: out of pipeline mode, blocking or not as they were. What we do on them is done in their
+ * open transaction, and leaves a failed one when it is not whole. */
 #include "backend/postgres/postgres.h"
 
 #include <string.h>

@@ -5,8 +5,8 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* An adopted connection passes the turns by: its transaction has, or waits for, the lock on the file
- * itself, and to wait for a turn in it would be to wait for those who wait for that lock. */
+/* An adopted connection passes the turns by: its transaction has, or waits for, the lock on the
+ * file itself, and to wait for a turn in it would be to wait for those who wait for that lock. */
 pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
                                  pgqrs__conn **out_conn, pgqrs_error *error)
 {
@@ -21,7 +21,8 @@ pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, 
     if (status != PGQRS_OK)
         return status;
     if (sqlite3_get_autocommit(handle)) {
-        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "no transaction is open on the connection");
+        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE,
+                    "no transaction is open on the connection");
         pgqrs__hint(error, "Begin one first, or open a store of its own with pgqrs_open().");
         return PGQRS_ESTATE;
     }
@@ -29,9 +30,11 @@ pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, 
     if (path != NULL && *path == '\0')
         path = NULL;
     if (sqlite3_db_readonly(handle, "main") == 1)
-        return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "the connection cannot write to \"%s\"",
+        return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
+                           "the connection cannot write to \"%s\"",
                            path != NULL ? path : ":memory:");
-    if (path != NULL && (status = pgqrs__filelock_check(path, PGQRS__SQLITE_ENGINE, error)) != PGQRS_OK)
+    if (path != NULL
+        && (status = pgqrs__filelock_check(path, PGQRS__SQLITE_ENGINE, error)) != PGQRS_OK)
         return status;
 
     db   = pgqrs__calloc(1, sizeof(*db));

@@ -1,0 +1,723 @@
+/* Transactional steps: the user's SQL, messages and the record are one commit, or none of them is. */
+#include <pgqrs/postgres.h>
+#include <pgqrs/sqlite.h>
+#include <pgqrs/workflow.h>
+
+#include "core/core.h"
+#include "support/peek.h"
+#include "support/together.h"
+#include "support/user.h"
+
+#define INSERT "INSERT INTO effects (name) VALUES ('mine')"
+
+static void prepare(world *w)
+{
+    workflow(w, "flow");
+    workflow(w, "child");
+    queue(w, "receipts");
+    sql_run(w, "CREATE TABLE effects (name text NOT NULL)");
+}
+
+static pgqrs_run *new_run(world *w)
+{
+    (void)trigger(w, "flow", "{}");
+    return claim_run(w, "flow");
+}
+
+static pgqrs_step *begin_tx(pgqrs_run *run, const char *name)
+{
+    pgqrs_step *step = NULL;
+    assert_run(PGQRS_OK, run, pgqrs_step_begin_tx(run, name, NULL, &step));
+    assert_non_null(step);
+    assert_false(pgqrs_step_recorded(step));
+    return step;
+}
+
+/* Everything that a transactional step can do before its end. */
+static pgqrs_step *work_in_tx(world *w, pgqrs_run *run, const char *name)
+{
+    pgqrs_step *step = begin_tx(run, name);
+    int64_t     id = 0, child = 0;
+    step_do(w, step, INSERT);
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, &id));
+    assert_true(id > 0);
+    assert_run(PGQRS_OK, run, pgqrs_step_trigger(step, "child", "{}", NULL, &child));
+    assert_true(child > 0 && child != id);
+    return step;
+}
+
+static int64_t effects(world *w)
+{
+    return sql_number(w, "SELECT count(*) FROM effects");
+}
+
+/* What is there of `count` steps like that. */
+static void assert_done(world *w, int64_t count)
+{
+    assert_int_equal(count, effects(w));
+    assert_int_equal(count, measure(w, "receipts").ready);
+    assert_int_equal(count, measure(w, "child").ready);
+    assert_consistent(w);
+}
+
+static void g51_effect_messages_and_record_are_one_commit(void **state)
+{
+    world      *w   = *state;
+    pgqrs_run  *run = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "charge");
+    assert_int_equal(0, effects(w));
+    assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_messages") - 1);
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "{\"ok\":true}"));
+    assert_done(w, 1);
+    assert_string_equal("{\"ok\":true}", pgqrs_step_output(step));
+    assert_int_equal(PGQRS_STEP_SUCCESS, step_record(w, pgqrs_run_id(run), "charge").status);
+    assert_null(pgqrs_step_pgconn(step)); /* given back */
+    assert_null(pgqrs_step_sqlite3(step));
+
+    /* The next execution gets the result and opens nothing. */
+    drop_run(w, run);
+    advance(w, LEASE_US + 1);
+    run = claim_run(w, "flow");
+    assert_run(PGQRS_OK, run, pgqrs_step_begin_tx(run, "charge", NULL, &step));
+    assert_true(pgqrs_step_recorded(step));
+    assert_string_equal("{\"ok\":true}", pgqrs_step_output(step));
+    assert_null(pgqrs_step_pgconn(step));
+    assert_null(pgqrs_step_sqlite3(step));
+    assert_run(PGQRS_OK, run, pgqrs_run_succeed(run, NULL));
+    assert_done(w, 1);
+}
+
+static void g51_many_steps_one_after_the_other(void **state)
+{
+    world     *w   = *state;
+    pgqrs_run *run = (prepare(w), new_run(w));
+    for (int i = 0; i < 20; i++) {
+        pgqrs_step *step = work_in_tx(w, run, "charge");
+        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+        step_done(run, "between", "1");
+    }
+    assert_done(w, 20);
+    assert_int_equal(40, step_count(w, pgqrs_run_id(run)));
+}
+
+static void g51_a_step_that_fails_leaves_nothing_but_its_failure(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_run(PGQRS_EEXHAUSTED, run, pgqrs_step_fail(step, "NO", "no"));
+    assert_int_equal(PGQRS_STEP_ERROR, step_record(w, pgqrs_run_id(run), "a").status);
+
+    step = work_in_tx(w, run, "b");
+    assert_run(PGQRS_ENOTREADY, run, pgqrs_step_retry(step, "LATER", "later", PGQRS_HOUR));
+    assert_int_equal(PGQRS_STEP_RETRY, step_record(w, pgqrs_run_id(run), "b").status);
+
+    step = NULL;
+    assert_run(PGQRS_OK, run,
+               pgqrs_step_begin_tx(run, "c", PGQRS_OPTIONS(step, .timeout_us = PGQRS_SECOND), &step));
+    step_do(w, step, INSERT);
+    advance(w, 2 * PGQRS_SECOND);
+    assert_run(PGQRS_ENOTREADY, run, pgqrs_step_succeed(step, NULL));
+    assert_non_null(strstr(step_record(w, pgqrs_run_id(run), "c").error, "TIMEOUT"));
+    assert_done(w, 0);
+}
+
+static void g51_a_step_that_is_left_leaves_nothing(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL)); /* its effect is gone */
+    assert_non_null(strstr(pgqrs_run_error(run)->message, "rolled back"));
+    assert_done(w, 0);
+
+    step = work_in_tx(w, run, "b");
+    assert_run(PGQRS_EJSON, run, pgqrs_step_succeed(step, "{"));
+    assert_run(PGQRS_EJSON, run, pgqrs_step_end(step, NULL));
+    assert_done(w, 0);
+
+    (void)work_in_tx(w, run, "c");
+    drop_run(w, run);
+    assert_done(w, 0);
+    assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_steps"));
+}
+
+static void g51_bad_json_can_be_bettered(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_run(PGQRS_EJSON, run, pgqrs_step_succeed(step, "{"));
+    assert_run(PGQRS_EJSON, run, pgqrs_step_enqueue(step, "receipts", "{", NULL, NULL));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_enqueue(step, "nowhere", "{}", NULL, NULL));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_enqueue(step, "child", "{}", NULL, NULL));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_trigger(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "{}"));
+    assert_done(w, 1);
+}
+
+/* Take the lease away, behind the back of the step. */
+#define ROB "UPDATE pgqrs_leased SET lease = lease + 1"
+
+static void g51_a_lost_lease_leaves_nothing(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    step_do(w, step, ROB);
+    assert_run(PGQRS_ELEASE, run, pgqrs_step_succeed(step, "1"));
+    assert_done(w, 0);
+    assert_int_equal(0, step_count(w, pgqrs_run_id(run)));
+
+    /* and the fence is the first statement */
+    pgqrs_run *other = new_run(w);
+    sql_run(w, ROB);
+    step = NULL;
+    assert_run(PGQRS_ELEASE, other, pgqrs_step_begin_tx(other, "a", NULL, &step));
+    assert_null(step);
+    assert_ok(pgqrs_enqueue(w->store, "receipts", "{}", NULL, NULL, &failure)); /* not held up */
+}
+
+static void g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in(void **state)
+{
+    world      *w     = *state;
+    pgqrs_run  *run   = (prepare(w), new_run(w));
+    pgqrs_step *step  = work_in_tx(w, run, "a");
+    if (w->postgres)
+        sql_run(w, "UPDATE pgqrs_leased SET cancelled = true"); /* does not wait */
+    else
+        step_do(w, step, "UPDATE pgqrs_leased SET cancelled = 1");
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_done(w, 1);
+    step = NULL;
+    assert_run(PGQRS_ECANCELLED, run, pgqrs_step_begin_tx(run, "b", NULL, &step));
+    assert_null(step);
+
+    pgqrs_run *other = new_run(w);
+    sql_run(w, w->postgres ? "UPDATE pgqrs_leased SET cancelled = true"
+                           : "UPDATE pgqrs_leased SET cancelled = 1");
+    assert_run(PGQRS_ECANCELLED, other, pgqrs_step_begin_tx(other, "b", NULL, &step));
+    assert_run(PGQRS_ECANCELLED, other, pgqrs_run_succeed(other, NULL));
+}
+
+static void g51_a_result_that_was_recorded_before_stands_and_nothing_is_done_twice(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    char        sql[200];
+
+    (void)snprintf(sql, sizeof(sql),
+                   "INSERT INTO pgqrs_steps (run_id, name, status, retries, output) "
+                   "VALUES (%lld, 'a', 1, 0, '\"theirs\"')",
+                   (long long)pgqrs_run_id(run));
+    if (!w->postgres)
+        skip(); /* nobody else can write meanwhile */
+    sql_run(w, sql);
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "\"mine\""));
+    assert_string_equal("\"theirs\"", pgqrs_step_output(step));
+    assert_done(w, 0);
+}
+
+/* --- The thread that holds one ---------------------------------------------------------------- */
+
+static void refused(pgqrs_status rc)
+{
+    assert_int_equal(PGQRS_EBUSY, rc);
+    assert_int_equal(PGQRS_EBUSY, failure.status);
+    assert_true(failure.hint[0] != '\0');
+}
+
+typedef struct elsewhere {
+    world       *w;
+    pgqrs_status statuses[4];
+    message      held;
+} elsewhere;
+
+static void write_elsewhere(void *shared, size_t i)
+{
+    elsewhere  *e = shared;
+    pgqrs_error error;
+    (void)i;
+    e->statuses[0] = pgqrs_enqueue(e->w->store, "receipts", "{}", NULL, NULL, &error);
+    e->statuses[1] = pgqrs_extend(e->w->store, &e->held, 0, &error);
+    e->statuses[2] = pgqrs_cancel(e->w->store, e->held.id, NULL, &error);
+}
+
+static void g51_the_thread_that_holds_one_writes_nowhere_else(void **state)
+{
+    world      *w   = *state;
+    pgqrs_run  *run = (prepare(w), new_run(w));
+    pgqrs_run  *two = new_run(w);
+    (void)enqueue(w, "receipts", "{}");
+    message             m    = claim_one(w, "receipts");
+    elsewhere           e    = { .w = w, .held = *pgqrs_run_message(run) };
+    pgqrs_step         *step = work_in_tx(w, run, "a"), *other = NULL;
+    pgqrs_messages     *messages = NULL;
+    pgqrs_queue_metrics metrics;
+
+    refused(pgqrs_enqueue(w->store, "receipts", "{}", NULL, NULL, &failure));
+    refused(pgqrs_trigger(w->store, "flow", "{}", NULL, NULL, &failure));
+    refused(pgqrs_claim(w->store, "receipts", NULL, &messages, &failure));
+    refused(pgqrs_archive(w->store, &m, &failure));
+    refused(pgqrs_extend(w->store, &m, 0, &failure));
+    refused(pgqrs_cancel(w->store, m.id, NULL, &failure));
+    refused(pgqrs_queue_create(w->store, "new", NULL, &failure));
+    refused(pgqrs_install(w->store, &failure));
+    assert_run(PGQRS_EBUSY, two, pgqrs_step_begin(two, "x", NULL, &other));
+    assert_run(PGQRS_EBUSY, two, pgqrs_step_begin_tx(two, "x", NULL, &other));
+    assert_run(PGQRS_EBUSY, two, pgqrs_run_succeed(two, NULL));
+    /* Reading is another matter, where readers do not wait. */
+    assert_int_equal(w->postgres ? PGQRS_OK : PGQRS_EBUSY,
+                     pgqrs_queue_measure(w->store, "receipts", &metrics, &failure));
+    if (w->postgres) { /* others go on, with the run's own heartbeat and cancel too */
+        together(1, write_elsewhere, &e);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(PGQRS_OK, e.statuses[i]);
+    }
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_ok(pgqrs_archive(w->store, &m, &failure));
+    step_done(two, "x", NULL);
+    assert_int_equal(1, effects(w));
+}
+
+static void g51_the_run_is_not_moved_while_one_is_open(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_run(PGQRS_ESTATE, run, pgqrs_run_succeed(run, NULL));
+    assert_true(pgqrs_run_error(run)->hint[0] != '\0');
+    assert_run(PGQRS_ESTATE, run, pgqrs_run_fail(run, "NO", "no"));
+    assert_run(PGQRS_ESTATE, run, pgqrs_run_pause(run, "wait", PGQRS_SECOND));
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_run(PGQRS_OK, run, pgqrs_run_succeed(run, NULL));
+    assert_done(w, 1);
+}
+
+static void archive_elsewhere(void *shared, size_t i)
+{
+    elsewhere *e = shared;
+    if (i == 0)
+        e->statuses[3] = pgqrs_archive(e->w->store, &e->held, NULL);
+}
+
+static void g51_a_move_by_another_thread_waits_for_the_commit(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    elsewhere   e    = { .w = w, .held = *pgqrs_run_message(run) };
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    together(2, archive_elsewhere, &e);
+    assert_int_equal(PGQRS_OK, e.statuses[3]);
+    assert_state(w, e.held.id, PGQRS_STATE_DONE);
+    assert_done(w, 1);
+}
+
+/* --- Many ------------------------------------------------------------------------------------- */
+
+#define CROWD 24
+
+typedef struct crowd {
+    world       *w;
+    pgqrs_store *store;
+    pgqrs_run   *runs[CROWD];
+    atomic_int   failed;
+} crowd;
+
+static void step_or_enqueue(void *shared, size_t i)
+{
+    crowd *c = shared;
+    for (int k = 0; k < 5; k++) {
+        pgqrs_step *step;
+        if (i >= CROWD) {
+            if (pgqrs_enqueue(c->store, "receipts", "{}", NULL, NULL, NULL) != PGQRS_OK)
+                (void)atomic_fetch_add(&c->failed, 1);
+        } else if (pgqrs_step_begin_tx(c->runs[i], "a", NULL, &step) != PGQRS_OK
+                   || !step_try(c->w, step, INSERT)
+                   || pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL) != PGQRS_OK
+                   || pgqrs_step_succeed(step, NULL) != PGQRS_OK) {
+            (void)atomic_fetch_add(&c->failed, 1);
+        }
+    }
+}
+
+static void g51_many_at_once_do_not_starve_the_others(void **state)
+{
+    static crowd        c;
+    world              *w       = *state;
+    pgqrs_store_options options = world_options(w);
+    prepare(w);
+    c                        = (crowd){ .w = w };
+    options.max_connections  = 2;
+    options.max_transactions = 3;
+    assert_ok(pgqrs_open(w->dsn, &options, &c.store, &failure));
+    for (int i = 0; i < CROWD; i++) {
+        (void)trigger(w, "flow", "{}");
+        c.runs[i] = claim_run_from(w, c.store, "flow");
+    }
+    together(CROWD + 8, step_or_enqueue, &c);
+    assert_int_equal(0, atomic_load(&c.failed));
+    assert_int_equal(CROWD * 5, effects(w));
+    assert_int_equal((CROWD + 8) * 5, measure(w, "receipts").ready);
+    for (int i = 0; i < CROWD; i++) {
+        assert_int_equal(5, step_count(w, pgqrs_run_id(c.runs[i])));
+        drop_run(w, c.runs[i]);
+    }
+    pgqrs_close(c.store);
+}
+
+typedef struct full {
+    world       *w;
+    pgqrs_store *store;
+    pgqrs_run   *runs[3];
+    pgqrs_status status;
+    pgqrs_error  error;
+} full;
+
+static void begin_one_too_many(void *shared, size_t i)
+{
+    full       *f    = shared;
+    pgqrs_step *step = NULL;
+    (void)i;
+    f->status = pgqrs_step_begin_tx(f->runs[1], "a", NULL, &step);
+    f->error  = *pgqrs_run_error(f->runs[1]);
+}
+
+static void g51_one_more_than_max_transactions_waits_until_its_deadline(void **state)
+{
+    world              *w       = *state;
+    pgqrs_store_options options = world_options(w);
+    full                f       = { .w = w };
+    prepare(w);
+    options.max_transactions = 1;
+    options.timeout_us       = 200 * PGQRS_MILLISECOND;
+    assert_ok(pgqrs_open(w->dsn, &options, &f.store, &failure));
+    for (int i = 0; i < 2; i++) {
+        (void)trigger(w, "flow", "{}");
+        f.runs[i] = claim_run_from(w, f.store, "flow");
+    }
+    pgqrs_step *step = begin_tx(f.runs[0], "a");
+    together(1, begin_one_too_many, &f);
+    assert_int_equal(PGQRS_ETIMEDOUT, f.status);
+    assert_non_null(strstr(f.error.hint, "max_transactions"));
+    assert_run(PGQRS_OK, f.runs[0], pgqrs_step_succeed(step, NULL));
+    step = NULL;
+    assert_run(PGQRS_OK, f.runs[1], pgqrs_step_begin_tx(f.runs[1], "a", NULL, &step));
+    assert_run(PGQRS_OK, f.runs[1], pgqrs_step_succeed(step, NULL));
+    drop_run(w, f.runs[0]);
+    drop_run(w, f.runs[1]);
+    pgqrs_close(f.store);
+}
+
+static void g51_leases_are_renewed_by_the_commit_that_kept_others_from_it(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *two  = new_run(w);
+    if (w->postgres)
+        skip(); /* the keeper renews them meanwhile */
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    advance(w, 3 * LEASE_US);
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_null(claim_run(w, "flow")); /* nobody's lease has passed */
+    assert_int_equal(now_us(w) + LEASE_US, record(w, pgqrs_run_id(run)).expires_at_us);
+    step_done(run, "b", NULL);
+    step_done(two, "b", NULL);
+}
+
+/* --- What goes wrong -------------------------------------------------------------------------- */
+
+static void g51_sql_that_fails_is_not_recorded_as_done(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    assert_false(step_try(w, step, "INSERT INTO effects (name) VALUES (NULL)"));
+    if (w->postgres) { /* the transaction has failed, and says so */
+        assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL));
+        assert_non_null(strstr(pgqrs_run_error(run)->message, "failed"));
+        assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
+        assert_done(w, 0);
+    } else { /* SQLite undoes the statement alone: the user decides */
+        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+        assert_done(w, 1);
+    }
+}
+
+static void g51_a_transaction_that_the_user_ended_is_found_out(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
+    step_do(w, step, "ROLLBACK");
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL));
+    assert_true(pgqrs_run_error(run)->hint[0] != '\0');
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
+    assert_done(w, 0);
+    assert_int_equal(0, step_count(w, pgqrs_run_id(run)));
+    step = work_in_tx(w, run, "b"); /* and the store is as good as before */
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_done(w, 1);
+}
+
+/* A backend whose COMMIT is answered by nobody: it has happened, or not. */
+static struct {
+    const pgqrs__backend *real;
+    pgqrs__backend        fake;
+    bool                  happens;
+} lossy;
+
+static pgqrs_status lose_the_answer(pgqrs__conn *conn, bool commit, int64_t deadline_us,
+                                    pgqrs_error *error)
+{
+    pgqrs_status rc = lossy.real->end(conn, commit && lossy.happens, deadline_us, error);
+    if (!commit || rc != PGQRS_OK)
+        return rc;
+    pgqrs__fail(error, PGQRS_ECONN, PGQRS_OBJECT_STORE, "connection to the database lost");
+    pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
+    return PGQRS_ECONN;
+}
+
+static void g51_a_lost_answer_to_the_commit_leads_to_the_truth(void **state)
+{
+    world *w = *state;
+    prepare(w);
+    lossy.real        = w->store->backend;
+    lossy.fake        = *lossy.real;
+    lossy.fake.end    = lose_the_answer;
+    w->store->backend = &lossy.fake;
+    for (int i = 0; i < 2; i++) {
+        pgqrs_run  *run  = new_run(w);
+        pgqrs_step *step = begin_tx(run, "a");
+        lossy.happens    = i == 0;
+        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+        assert_run(i == 0 ? PGQRS_OK : PGQRS_ECONN, run, pgqrs_step_succeed(step, "\"mine\""));
+        assert_int_equal(0, pgqrs_run_error(run)->flags & PGQRS_MAYBE_APPLIED);
+        assert_int_equal(i == 0 ? 1 : 0, step_count(w, pgqrs_run_id(run)));
+        if (i == 0)
+            assert_string_equal("\"mine\"", pgqrs_step_output(step));
+        else
+            assert_run(PGQRS_ECONN, run, pgqrs_step_end(step, NULL));
+    }
+    w->store->backend = lossy.real;
+    assert_int_equal(1, measure(w, "receipts").ready);
+}
+
+static void g51_connections_that_were_lost_meanwhile_are_replaced(void **state)
+{
+    world *w = *state;
+    if (!w->postgres)
+        skip();
+    pgqrs_run *run = (prepare(w), new_run(w));
+    char       sql[300];
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
+                   "WHERE pid <> pg_backend_pid() AND query <> '' AND application_name = 'pgqrs'");
+    for (int i = 0; i < 3; i++) {
+        pgqrs_step *step = begin_tx(run, "a");
+        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+        step = begin(run, "b");
+        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+        (void)sql_number(w, sql);
+        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+        (void)sql_number(w, sql);
+    }
+    pgqrs_step *step = work_in_tx(w, run, "c");
+    (void)sql_number(w, sql);
+    assert_run(PGQRS_ECONN, run, pgqrs_step_succeed(step, NULL));
+    assert_int_equal(0, pgqrs_run_error(run)->flags & PGQRS_MAYBE_APPLIED);
+    assert_int_equal(0, effects(w));
+    assert_int_equal(6, measure(w, "receipts").ready);
+}
+
+/* --- In a worker, with the macro -------------------------------------------------------------- */
+
+static world *the_world;
+static int    how, executed;
+
+static PGQRS_WORKFLOW(charge, run)
+{
+    const char *receipt;
+
+    PGQRS_STEP_TX(run, "charge", &receipt) {
+        executed++;
+        if (!step_try(the_world, step, INSERT))
+            return PGQRS_EDB;
+        PGQRS_TRY(pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+        if (how == 1 && executed == 1)
+            return PGQRS_OK; /* out of the block, and it says that all is well */
+        if (how == 2 && executed == 1)
+            return PGQRS_EINVAL;
+        if (how == 3 && executed == 1)
+            break;
+        PGQRS_TRY(pgqrs_step_succeed(step, "\"paid\""));
+    }
+    return pgqrs_run_succeed(run, receipt);
+}
+
+static void g51_whatever_way_a_block_is_left_it_is_done_once(void **state)
+{
+    world *w = the_world = *state;
+    workflow_with(w, "flow", PGQRS_OPTIONS(queue, .backoff_us = 1));
+    queue(w, "receipts");
+    sql_run(w, "CREATE TABLE effects (name text NOT NULL)");
+    for (how = 0; how < 4; how++) {
+        int64_t id = trigger(w, "flow", "{}");
+        executed   = 0;
+        work(w, "flow", charge, NULL);
+        if (how != 0) { /* it was given back, its attempt counted */
+            assert_run_status(w, id, PGQRS_RUN_RUNNING);
+            assert_int_equal(how, effects(w));
+            advance(w, PGQRS_SECOND);
+            work(w, "flow", charge, NULL);
+        }
+        assert_run_status(w, id, PGQRS_RUN_SUCCESS);
+        assert_string_equal("\"paid\"", run_record(w, id).output);
+        assert_int_equal(how == 0 ? 1 : 2, executed);
+        assert_int_equal(how + 1, effects(w));
+        assert_int_equal(how + 1, measure(w, "receipts").ready);
+    }
+}
+
+/* --- Messages with the record of a plain step ------------------------------------------------- */
+
+static void g52_a_plain_step_sends_with_its_record(void **state)
+{
+    world         *w    = *state;
+    pgqrs_run     *run  = (prepare(w), new_run(w));
+    pgqrs_step    *step = begin(run, "a");
+    pgqrs_counters before;
+    for (int i = 0; i < 100; i++)
+        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_OK, run, pgqrs_step_trigger(step, "child", "{}", NULL, NULL));
+    assert_run(PGQRS_OK, run,
+               pgqrs_step_enqueue(step, "receipts", "{}",
+                                  PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_HOUR), NULL));
+    for (int i = 0; i < 2; i++)
+        assert_run(PGQRS_OK, run,
+                   pgqrs_step_enqueue(step, "receipts", "\"keyed\"",
+                                      PGQRS_OPTIONS(enqueue, .key = "k"), NULL));
+    assert_int_equal(0, measure(w, "receipts").ready);
+    before = counted(w->store);
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "1"));
+    assert_int_equal(1, spent(w->store, &before).commits);
+    if (w->postgres)
+        assert_in_range(spent(w->store, &before).round_trips, 1, 5);
+    assert_int_equal(101, measure(w, "receipts").ready);
+    assert_int_equal(1, measure(w, "receipts").scheduled);
+    assert_int_equal(1, measure(w, "child").ready);
+    assert_int_equal(1, step_count(w, pgqrs_run_id(run)));
+    assert_consistent(w);
+}
+
+static void g52_a_plain_step_that_fails_sends_nothing(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = begin(run, "a");
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_EEXHAUSTED, run, pgqrs_step_fail(step, "NO", "no"));
+    step = begin(run, "b");
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_ENOTREADY, run, pgqrs_step_retry(step, "NO", "no", 0));
+    step = begin(run, "c");
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
+    step = begin(run, "d");
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_ok(pgqrs_queue_delete(w->store, "receipts", true, &failure));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_succeed(step, NULL));
+    queue(w, "receipts");
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL)); /* into the new one */
+    assert_int_equal(1, measure(w, "receipts").ready);
+    step = begin(run, "e");
+    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    sql_run(w, ROB);
+    assert_run(PGQRS_ELEASE, run, pgqrs_step_succeed(step, NULL));
+    assert_int_equal(1, measure(w, "receipts").ready);
+    assert_consistent(w);
+}
+
+static void g52_what_a_step_cannot_send_is_refused_at_once(void **state)
+{
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = begin(run, "a");
+    int64_t     id;
+    bool        existed;
+    assert_int_equal(PGQRS_EINVAL, pgqrs_step_enqueue(NULL, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_EINVAL, run, pgqrs_step_enqueue(step, NULL, "{}", NULL, NULL));
+    assert_run(PGQRS_EJSON, run, pgqrs_step_enqueue(step, "receipts", "{", NULL, NULL));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_enqueue(step, "nowhere", "{}", NULL, NULL));
+    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_trigger(step, "receipts", "{}", NULL, NULL));
+    assert_run(PGQRS_EINVAL, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, &id));
+    assert_true(pgqrs_run_error(run)->hint[0] != '\0');
+    assert_run(PGQRS_EINVAL, run,
+               pgqrs_step_enqueue(step, "receipts", "{}",
+                                  PGQRS_OPTIONS(enqueue, .out_existed = &existed), NULL));
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_int_equal(0, measure(w, "receipts").ready);
+}
+
+static void g51_a_step_of_an_adopted_store_is_in_a_transaction_already(void **state)
+{
+    world          *w        = *state;
+    pgqrs_messages *messages = NULL;
+    pgqrs_run      *run      = NULL;
+    pgqrs_step     *step     = NULL;
+    user            u;
+
+    prepare(w);
+    (void)trigger(w, "flow", "{}");
+    assert_ok(pgqrs_claim(w->store, "flow", NULL, &messages, &failure));
+    user_open(&u, w);
+    user_begin(&u);
+    pgqrs_store *here = user_adopted(&u);
+    assert_ok(pgqrs_run_from(here, messages, 0, &run, &failure));
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_begin_tx(run, "a", NULL, &step));
+    assert_run(PGQRS_OK, run, pgqrs_step_begin(run, "a", NULL, &step));
+    assert_run(PGQRS_ESTATE, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
+    assert_ok(pgqrs_enqueue(here, "receipts", "{}", NULL, NULL, &failure));
+    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
+    pgqrs_run_free(run);
+    pgqrs_messages_free(messages);
+    pgqrs_close(here);
+    user_do(&u, "COMMIT");
+    user_close(&u);
+    assert_int_equal(1, measure(w, "receipts").ready);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(g51_effect_messages_and_record_are_one_commit),
+        CASE(g51_many_steps_one_after_the_other),
+        CASE(g51_a_step_that_fails_leaves_nothing_but_its_failure),
+        CASE(g51_a_step_that_is_left_leaves_nothing),
+        CASE(g51_bad_json_can_be_bettered),
+        CASE(g51_a_lost_lease_leaves_nothing),
+        CASE(g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in),
+        CASE(g51_a_result_that_was_recorded_before_stands_and_nothing_is_done_twice),
+        CASE(g51_the_thread_that_holds_one_writes_nowhere_else),
+        CASE(g51_the_run_is_not_moved_while_one_is_open),
+        CASE(g51_a_move_by_another_thread_waits_for_the_commit),
+        CASE(g51_many_at_once_do_not_starve_the_others),
+        CASE(g51_one_more_than_max_transactions_waits_until_its_deadline),
+        CASE(g51_leases_are_renewed_by_the_commit_that_kept_others_from_it),
+        CASE(g51_sql_that_fails_is_not_recorded_as_done),
+        CASE(g51_a_transaction_that_the_user_ended_is_found_out),
+        CASE(g51_a_lost_answer_to_the_commit_leads_to_the_truth),
+        CASE_REAL(g51_connections_that_were_lost_meanwhile_are_replaced),
+        CASE(g51_whatever_way_a_block_is_left_it_is_done_once),
+        CASE(g51_a_step_of_an_adopted_store_is_in_a_transaction_already),
+        CASE(g52_a_plain_step_sends_with_its_record),
+        CASE(g52_a_plain_step_that_fails_sends_nothing),
+        CASE(g52_what_a_step_cannot_send_is_refused_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
