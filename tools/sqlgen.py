@@ -43,6 +43,7 @@ DIRECTIVE = re.compile(r"\s*--\s*(name|fragment|args|cols|ids):\s*(.*?)\s*$")
 STATEMENT = re.compile(rf"({NAME})(?:\s+:(\S*))?$")
 FIELD = re.compile(rf"({NAME})\s+([a-z0-9]+)(\[\])?(\?)?$")
 MIGRATION = re.compile(rf"([0-9]{{4}})_({NAME})\.sql$")
+ROLE = re.compile(rf"-- role: ({NAME})$")
 OLDEST = re.compile(r"-- oldest_library: ([0-9]+\.[0-9]+\.[0-9]+)$")
 
 
@@ -587,6 +588,24 @@ def read_migrations(root: Path, dialect: str, report: Report) -> list[Migration]
     return found
 
 
+def read_roles(root: Path, dialect: str, report: Report) -> dict[str, str]:
+    """The grants of each role, from its `-- role:` line to the next; none where there are no roles."""
+    path = root / "roles" / f"{dialect}.sql"
+    roles: dict[str, list[str]] = {}
+    if not path.exists():
+        return {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if match := ROLE.match(line.rstrip()):
+            roles[match.group(1)] = []
+        elif line.startswith("--") or not line.strip():
+            continue
+        elif not roles:
+            report.add(Place(path, number), "something before the first -- role:")
+        else:
+            roles[list(roles)[-1]].append(line.rstrip())
+    return {name: "\n".join(lines) for name, lines in roles.items()}
+
+
 def check_migrations(
     migrations: dict[str, list[Migration]], reference: str, report: Report
 ) -> None:
@@ -725,16 +744,22 @@ def sql_c(dialect: str, sections: Sequence[Section], sql: dict[str, list[str]]) 
     return "\n".join(out + ["};", ""])
 
 
-def migrations_h(dialects: Sequence[str]) -> str:
+def migrations_h(dialects: Sequence[str], roles: dict[str, dict[str, str]]) -> str:
     out = [BANNER, "#ifndef PGQRS__MIGRATIONS_H", "#define PGQRS__MIGRATIONS_H", ""]
     out += ["#include <stddef.h>", "", '#include "backend/backend.h"', ""]
     for dialect in dialects:
         out.append(f"extern const pgqrs__migration pgqrs__migrations_{dialect}[];")
         out.append(f"extern const size_t pgqrs__migrations_{dialect}_count;")
+        for name in roles[dialect]:
+            out.append(f"extern const char pgqrs__role_{dialect}_{name}[];")
     return "\n".join(out + ["", "#endif", ""])
 
 
-def migrations_c(dialects: Sequence[str], migrations: dict[str, list[Migration]]) -> str:
+def migrations_c(
+    dialects: Sequence[str],
+    migrations: dict[str, list[Migration]],
+    roles: dict[str, dict[str, str]],
+) -> str:
     out = [BANNER, PRAGMA, "", '#include "migrations.h"']
     for base, items in migrations.items():
         for item in items:
@@ -756,6 +781,8 @@ def migrations_c(dialects: Sequence[str], migrations: dict[str, list[Migration]]
         out.append("};")
         count = len(migrations[base])
         out.append(f"const size_t pgqrs__migrations_{dialect}_count = {count};")
+        for name, sql in roles[dialect].items():
+            out += ["", f"const char pgqrs__role_{dialect}_{name}[] =", c_string(sql, 4) + ";"]
     return "\n".join(out + [""])
 
 
@@ -772,6 +799,7 @@ def generate(root: Path, dialects: Sequence[str], report: Report) -> dict[str, s
     bases = list(dict.fromkeys(migration_dialect(dialect) for dialect in dialects))
     sources = read_sources(root, dialects, report)
     migrations = {base: read_migrations(root, base, report) for base in bases}
+    roles = {dialect: read_roles(root, dialect, report) for dialect in dialects}
     if "turso" in dialects and (root / "migrations" / "turso").exists():
         report.add(Place(root / "migrations" / "turso", 1), "turso uses sqlite's migrations")
     if report:  # what could not be read would be called missing below
@@ -796,8 +824,8 @@ def generate(root: Path, dialects: Sequence[str], report: Report) -> dict[str, s
     files = {
         "statements.h": statements_h(order, dialects),
         "statements.c": statements_c(order),
-        "migrations.h": migrations_h(dialects),
-        "migrations.c": migrations_c(dialects, migrations),
+        "migrations.h": migrations_h(dialects, roles),
+        "migrations.c": migrations_c(dialects, migrations, roles),
     }
     for dialect, source in sources.items():
         sections = [source.statements[section.name] for section in order]

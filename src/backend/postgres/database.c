@@ -203,6 +203,7 @@ const pgqrs__backend pgqrs__backend_postgres = {
     .lock_install     = pgqrs__pg_lock_install,
     .has_table        = pgqrs__pg_has_table,
     .has_index        = pgqrs__pg_has_index,
+    .grant            = pgqrs__pg_grant,
     .prepare          = pgqrs__pg_prepare,
     .wait             = pgqrs__pg_wait,
     .wake             = pgqrs__pg_wake,

@@ -23,7 +23,7 @@ typedef struct meaning {
 
 static const char hint_install[] = "Run pgqrs_install() once.";
 static const char hint_roles[] =
-    "Grant the role what it needs: producers and workers need different things.";
+    "pgqrs_install_roles() grants a role what a producer or a worker needs.";
 static const char hint_primary[] =
     "Connect to the primary: target_session_attrs=read-write in the DSN finds it.";
 

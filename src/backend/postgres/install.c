@@ -3,37 +3,37 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "migrations.h"
 #include "util/error.h"
 
-pgqrs_status pgqrs__pg_script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
-                              pgqrs_error *error)
+/* Run SQL of several statements, which is freed. */
+static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadline_us,
+                             pgqrs_error *error)
 {
-    pgqrs__buf   text;
     PGresult    *answer, *failure = NULL;
     bool         late = false;
     pgqrs_status rc;
 
-    pgqrs__buf_init(&text);
-    pgqrs__pg_qualify(conn->db, sql, &text);
-    if (pgqrs__buf_cstr(&text) == NULL) {
-        pgqrs__buf_free(&text);
+    if (pgqrs__buf_cstr(sql) == NULL) {
+        pgqrs__buf_free(sql);
         return pgqrs__nomem(error);
     }
     rc = pgqrs__pg_open(conn, deadline_us, error);
     if (rc == PGQRS_OK && conn->items_count > 0) /* BEGIN */
         rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, error);
     if (rc != PGQRS_OK) {
-        pgqrs__buf_free(&text);
+        pgqrs__buf_free(sql);
         return rc;
     }
 
     /* Several statements in one text are for the simple protocol alone. */
-    if (PQexitPipelineMode(conn->pg) != 1 || PQsendQuery(conn->pg, text.data) != 1) {
+    if (PQexitPipelineMode(conn->pg) != 1 || PQsendQuery(conn->pg, sql->data) != 1) {
         conn->broken = true;
         rc           = pgqrs__pg_lost(conn, NULL, error);
     }
-    pgqrs__buf_free(&text);
+    pgqrs__buf_free(sql);
     if (rc != PGQRS_OK)
         return rc;
     atomic_fetch_add_explicit(&conn->db->statements, 1, memory_order_relaxed);
@@ -71,6 +71,16 @@ pgqrs_status pgqrs__pg_script(pgqrs__conn *conn, const char *sql, int64_t deadli
     conn->broken = true;
     PQclear(failure);
     return rc;
+}
+
+pgqrs_status pgqrs__pg_script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
+                              pgqrs_error *error)
+{
+    pgqrs__buf text;
+
+    pgqrs__buf_init(&text);
+    pgqrs__pg_qualify(conn->db, sql, &text);
+    return run_text(conn, &text, deadline_us, error);
 }
 
 /* One question with a yes or no. */
@@ -165,6 +175,63 @@ pgqrs_status pgqrs__pg_has_index(pgqrs__conn *conn, const char *index, int64_t d
                " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
                " WHERE n.nspname = $1 AND c.relname = $2 AND i.indisvalid)",
                "", index, deadline_us, out_there, error);
+}
+
+/* "@role" and "@schema" replaced by the quoted names, in one pass: a name may hold either. */
+static void grant_text(const pgqrs__conn *conn, const char *sql, const char *role, pgqrs__buf *out)
+{
+    static const char schema_token[] = "@schema", role_token[] = "@role";
+
+    while (*sql != '\0') {
+        if (strncmp(sql, schema_token, sizeof schema_token - 1) == 0) {
+            pgqrs__buf_str(out, conn->db->quoted);
+            sql += sizeof schema_token - 1;
+        } else if (strncmp(sql, role_token, sizeof role_token - 1) == 0) {
+            pgqrs__buf_char(out, '"');
+            for (const char *c = role; *c != '\0'; c++) {
+                if (*c == '"')
+                    pgqrs__buf_char(out, '"');
+                pgqrs__buf_char(out, *c);
+            }
+            pgqrs__buf_char(out, '"');
+            sql += sizeof role_token - 1;
+        } else {
+            pgqrs__buf_char(out, *sql++);
+        }
+    }
+}
+
+static pgqrs_status grant(pgqrs__conn *conn, const char *sql, const char *role, int64_t deadline_us,
+                          pgqrs_error *error)
+{
+    const char  *params[] = { role };
+    bool         there    = false;
+    pgqrs__buf   text;
+    pgqrs_status rc = ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)",
+                          1, params, deadline_us, &there, error);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    if (!there) {
+        pgqrs__fail(error, PGQRS_ENOTFOUND, PGQRS_OBJECT_STORE, "role \"%s\" does not exist", role);
+        pgqrs__hint(error, "Create it first: CREATE ROLE.");
+        return PGQRS_ENOTFOUND;
+    }
+    pgqrs__buf_init(&text);
+    grant_text(conn, sql, role, &text);
+    return run_text(conn, &text, deadline_us, error);
+}
+
+pgqrs_status pgqrs__pg_grant(pgqrs__conn *conn, const char *producer, const char *worker,
+                             int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs_status rc = PGQRS_OK;
+
+    if (producer != NULL)
+        rc = grant(conn, pgqrs__role_postgres_producer, producer, deadline_us, error);
+    if (rc == PGQRS_OK && worker != NULL)
+        rc = grant(conn, pgqrs__role_postgres_worker, worker, deadline_us, error);
+    return rc;
 }
 
 static pgqrs_status on_described(pgqrs__conn *conn, pgqrs__pg_item *item, const PGresult *answer,

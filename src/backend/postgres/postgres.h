@@ -216,6 +216,8 @@ pgqrs_status pgqrs__pg_has_table(pgqrs__conn *conn, const char *table, int64_t d
                                  bool *out_there, pgqrs_error *error);
 pgqrs_status pgqrs__pg_has_index(pgqrs__conn *conn, const char *index, int64_t deadline_us,
                                  bool *out_there, pgqrs_error *error);
+pgqrs_status pgqrs__pg_grant(pgqrs__conn *conn, const char *producer, const char *worker,
+                             int64_t deadline_us, pgqrs_error *error);
 pgqrs_status pgqrs__pg_prepare(pgqrs__conn *conn, int stmt, int64_t deadline_us,
                                pgqrs_error *error);
 
