@@ -1,4 +1,5 @@
-/* kill -9 in the middle of a transactional step: effect, messages and record are there, or none is. */
+/* kill -9 in the middle of a transactional step: effect, messages and record are there, or none is.
+ */
 #include "support/peek.h"
 #include "support/processes.h"
 
@@ -41,7 +42,7 @@ static void g51_a_kill_at_any_point_leaves_all_or_nothing(void **state)
         const char *const arguments[] = { LEASE, points[i], NULL };
         const char *const others[]    = { LEASE, "never", NULL };
         process           p;
-        int64_t           id = trigger(w, "flow", "{}");
+        int64_t           id     = trigger(w, "flow", "{}");
         const int64_t     before = 3 * i;
 
         process_start(&p, w, "tx_holder", arguments);

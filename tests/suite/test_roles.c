@@ -17,11 +17,12 @@ typedef struct roles {
 static void drop_roles(world *w)
 {
     char sql[512];
-    (void)snprintf(sql, sizeof(sql),
-                   "DO $$ DECLARE r text; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname "
-                   "LIKE '%s %%' LOOP EXECUTE format('DROP OWNED BY %%I', r); EXECUTE "
-                   "format('DROP ROLE %%I', r); END LOOP; END $$",
-                   w->schema);
+    (void)snprintf(
+        sql, sizeof(sql),
+        "DO $$ DECLARE r text; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname "
+        "LIKE '%s %%' LOOP EXECUTE format('DROP OWNED BY %%I', r); EXECUTE "
+        "format('DROP ROLE %%I', r); END LOOP; END $$",
+        w->schema);
     sql_run(w, sql);
 }
 
@@ -70,7 +71,7 @@ static bool sql_as(world *w, const char *dsn, const char *sql)
     (void)snprintf(path, sizeof(path), "SET search_path = %s", w->schema);
     PQclear(PQexec(pg, path));
     answer = PQexec(pg, sql);
-    done   = PQresultStatus(answer) == PGRES_COMMAND_OK || PQresultStatus(answer) == PGRES_TUPLES_OK;
+    done = PQresultStatus(answer) == PGRES_COMMAND_OK || PQresultStatus(answer) == PGRES_TUPLES_OK;
     if (!done)
         assert_string_equal("42501", PQresultErrorField(answer, PG_DIAG_SQLSTATE));
     PQclear(answer);
@@ -87,7 +88,7 @@ static bool sql_as(world *w, const char *dsn, const char *sql)
 
 static void g53_a_producer_enqueues_and_reads_no_payload(void **state)
 {
-    world              *w = *state;
+    world              *w        = *state;
     pgqrs_messages     *messages = NULL;
     pgqrs_records      *records  = NULL;
     char                dsn[900];
@@ -107,21 +108,22 @@ static void g53_a_producer_enqueues_and_reads_no_payload(void **state)
     assert_ok(pgqrs_enqueue_many(p, "orders", payloads, 2, NULL, NULL, &failure));
     assert_ok(pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_HOUR), NULL,
                             &failure));
-    assert_ok(pgqrs_enqueue(p, "orders", "{}",
-                            PGQRS_OPTIONS(enqueue, .headers = "{}", .priority = 1), NULL, &failure));
+    assert_ok(pgqrs_enqueue(
+        p, "orders", "{}", PGQRS_OPTIONS(enqueue, .headers = "{}", .priority = 1), NULL, &failure));
     assert_ok(pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &id, &failure));
     assert_ok(pgqrs_enqueue(p, "orders", "{}",
                             PGQRS_OPTIONS(enqueue, .key = "k", .out_existed = &existed), &again,
                             &failure));
     assert_true(existed && id == again);
     advance(w, 2 * PGQRS_DAY);
-    assert_ok(pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &again, &failure));
+    assert_ok(
+        pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .key = "k"), &again, &failure));
     assert_true(id != again);
     assert_ok(pgqrs_trigger(p, "flow", "{}", NULL, NULL, &failure));
     assert_ok(pgqrs_worker_register(p, "me", NULL, &me, &failure)); /* a named one */
     assert_ok(pgqrs_worker_heartbeat(p, &me, 1, &failure));
-    assert_ok(pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .producer = me), NULL,
-                            &failure));
+    assert_ok(
+        pgqrs_enqueue(p, "orders", "{}", PGQRS_OPTIONS(enqueue, .producer = me), NULL, &failure));
 
     assert_denied(pgqrs_message_get(p, id, &records, &failure));
     assert_denied(pgqrs_claim(p, "orders", NULL, &messages, &failure));
@@ -182,8 +184,8 @@ static void g53_a_worker_does_everything_but_change_queues_and_tables(void **sta
     assert_ok(pgqrs_install_roles(w->store, r.producer, r.worker, &failure));
     pgqrs_store *p = open_as(w, r.worker, dsn, sizeof(dsn));
     for (int i = 0; i < 8; i++)
-        assert_ok(pgqrs_enqueue(p, "orders", "{}",
-                                i == 7 ? PGQRS_OPTIONS(enqueue, .key = "k") : NULL, NULL, &failure));
+        assert_ok(pgqrs_enqueue(
+            p, "orders", "{}", i == 7 ? PGQRS_OPTIONS(enqueue, .key = "k") : NULL, NULL, &failure));
     assert_ok(pgqrs_claim(p, "orders", PGQRS_OPTIONS(claim, .limit = 8), &messages, &failure));
     assert_int_equal(8, pgqrs_messages_count(messages));
     for (size_t i = 0; i < 8; i++)

@@ -1,4 +1,5 @@
-/* Transactional steps: the user's SQL, messages and the record are one commit, or none of them is. */
+/* Transactional steps: the user's SQL, messages and the record are one commit, or none of them is.
+ */
 #include <pgqrs/postgres.h>
 #include <pgqrs/sqlite.h>
 #include <pgqrs/workflow.h>
@@ -62,8 +63,8 @@ static void assert_done(world *w, int64_t count)
 
 static void g51_effect_messages_and_record_are_one_commit(void **state)
 {
-    world      *w   = *state;
-    pgqrs_run  *run = (prepare(w), new_run(w));
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
     pgqrs_step *step = work_in_tx(w, run, "charge");
     assert_int_equal(0, effects(w));
     assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_messages") - 1);
@@ -113,8 +114,9 @@ static void g51_a_step_that_fails_leaves_nothing_but_its_failure(void **state)
     assert_int_equal(PGQRS_STEP_RETRY, step_record(w, pgqrs_run_id(run), "b").status);
 
     step = NULL;
-    assert_run(PGQRS_OK, run,
-               pgqrs_step_begin_tx(run, "c", PGQRS_OPTIONS(step, .timeout_us = PGQRS_SECOND), &step));
+    assert_run(
+        PGQRS_OK, run,
+        pgqrs_step_begin_tx(run, "c", PGQRS_OPTIONS(step, .timeout_us = PGQRS_SECOND), &step));
     step_do(w, step, INSERT);
     advance(w, 2 * PGQRS_SECOND);
     assert_run(PGQRS_ENOTREADY, run, pgqrs_step_succeed(step, NULL));
@@ -181,9 +183,9 @@ static void g51_a_lost_lease_leaves_nothing(void **state)
 
 static void g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in(void **state)
 {
-    world      *w     = *state;
-    pgqrs_run  *run   = (prepare(w), new_run(w));
-    pgqrs_step *step  = work_in_tx(w, run, "a");
+    world      *w    = *state;
+    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_step *step = work_in_tx(w, run, "a");
     if (w->postgres)
         sql_run(w, "UPDATE pgqrs_leased SET cancelled = true"); /* does not wait */
     else
@@ -247,9 +249,9 @@ static void write_elsewhere(void *shared, size_t i)
 
 static void g51_the_thread_that_holds_one_writes_nowhere_else(void **state)
 {
-    world      *w   = *state;
-    pgqrs_run  *run = (prepare(w), new_run(w));
-    pgqrs_run  *two = new_run(w);
+    world     *w   = *state;
+    pgqrs_run *run = (prepare(w), new_run(w));
+    pgqrs_run *two = new_run(w);
     (void)enqueue(w, "receipts", "{}");
     message             m    = claim_one(w, "receipts");
     elsewhere           e    = { .w = w, .held = *pgqrs_run_message(run) };
@@ -414,9 +416,9 @@ static void g51_one_more_than_max_transactions_waits_until_its_deadline(void **s
 
 static void g51_leases_are_renewed_by_the_commit_that_kept_others_from_it(void **state)
 {
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_run  *two  = new_run(w);
+    world     *w   = *state;
+    pgqrs_run *run = (prepare(w), new_run(w));
+    pgqrs_run *two = new_run(w);
     if (w->postgres)
         skip(); /* the keeper renews them meanwhile */
     pgqrs_step *step = work_in_tx(w, run, "a");
@@ -543,7 +545,8 @@ static PGQRS_WORKFLOW(charge, run)
 {
     const char *receipt;
 
-    PGQRS_STEP_TX(run, "charge", &receipt) {
+    PGQRS_STEP_TX(run, "charge", &receipt)
+    {
         executed++;
         if (!step_try(the_world, step, INSERT))
             return PGQRS_EDB;

@@ -207,8 +207,9 @@ static pgqrs_status grant(pgqrs__conn *conn, const char *sql, const char *role, 
     const char  *params[] = { role };
     bool         there    = false;
     pgqrs__buf   text;
-    pgqrs_status rc = ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)",
-                          1, params, deadline_us, &there, error);
+    pgqrs_status rc =
+        ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)", 1, params,
+            deadline_us, &there, error);
 
     if (rc != PGQRS_OK)
         return rc;

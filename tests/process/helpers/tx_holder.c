@@ -2,9 +2,10 @@
  *
  *     tx_holder DSN SCHEMA LEASE_US POINT
  *
- * It takes a run of workflow "flow" and does its step "charge": an effect of its own, a message, a run.
- * Having come to POINT (begun, wrote, sent, committed) it says so and waits. With POINT "never" it
- * works on runs of three such steps until there are none, says "idle", and looks again. */
+ * It takes a run of workflow "flow" and does its step "charge": an effect of its own, a message, a
+ * run. Having come to POINT (begun, wrote, sent, committed) it says so and waits. With POINT
+ * "never" it works on runs of three such steps until there are none, says "idle", and looks again.
+ */
 #include "support/processes.h"
 #include "support/user.h"
 
@@ -48,7 +49,8 @@ static pgqrs_status charge(pgqrs_step *step)
 static PGQRS_WORKFLOW(flow, run)
 {
     for (int i = 0; i < (strcmp(stop_at, "never") == 0 ? 3 : 1); i++)
-        PGQRS_STEP_TX(run, "charge", NULL) {
+        PGQRS_STEP_TX(run, "charge", NULL)
+        {
             PGQRS_TRY(charge(step));
         }
     return pgqrs_run_succeed(run, NULL);
@@ -69,9 +71,9 @@ int main(int argc, char **argv)
 
         if (pgqrs_worker_new(store, PGQRS_OPTIONS(worker, .exit_when_idle = 1), &worker, &error)
                 != PGQRS_OK
-            || pgqrs_worker_on_run(worker, "flow", flow, NULL,
-                                   PGQRS_OPTIONS(work, .concurrency = 3,
-                                                 .lease_us = strtoll(argv[3], NULL, 10)))
+            || pgqrs_worker_on_run(
+                   worker, "flow", flow, NULL,
+                   PGQRS_OPTIONS(work, .concurrency = 3, .lease_us = strtoll(argv[3], NULL, 10)))
                    != PGQRS_OK
             || pgqrs_worker_run(worker, &error) != PGQRS_OK)
             return 1;
