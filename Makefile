@@ -42,6 +42,7 @@ lint: build build/clang/build.ninja
 	@! LC_ALL=C.UTF-8 grep -nE '^.{101,}' $(C_FILES) || { echo 'longer than 100 columns' >&2; false; }
 	python3 tools/check_layers.py
 	python3 tools/check_guarantees.py
+	python3 tools/check_snippets.py
 	python3 tools/check_symbols.py --include include/pgqrs --library build/release/libpgqrs.so
 	for header in $(HEADERS); do \
 	    cc -std=c99 $(WARNINGS) -x c $$header || exit 1; \

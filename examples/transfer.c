@@ -63,16 +63,14 @@ PGQRS_WORKFLOW(transfer, run)
     const char *balances;
     char        ada[64], bob[64];
 
-    PGQRS_STEP_TX(run, "open accounts", NULL)
-    {
+    PGQRS_STEP_TX(run, "open accounts", NULL) {
         PGQRS_TRY(sql(step, "CREATE TABLE IF NOT EXISTS accounts (name text PRIMARY KEY,"
                             " amount bigint NOT NULL)"));
         PGQRS_TRY(sql(step, "INSERT INTO accounts VALUES ('ada', 100), ('bob', 0)"));
         PGQRS_TRY(pgqrs_step_succeed(step, NULL));
     }
 
-    PGQRS_STEP_TX(run, "move", NULL)
-    {
+    PGQRS_STEP_TX(run, "move", NULL) {
         PGQRS_TRY(sql(step, "UPDATE accounts SET amount = amount - 30 WHERE name = 'ada'"));
         if (crash)
             abort(); /* nothing of this step is there after it */
@@ -82,8 +80,7 @@ PGQRS_WORKFLOW(transfer, run)
         PGQRS_TRY(pgqrs_step_succeed(step, NULL)); /* all of it, and its record: one commit */
     }
 
-    PGQRS_STEP_TX(run, "balances", &balances)
-    {
+    PGQRS_STEP_TX(run, "balances", &balances) {
         sql_value(step, "SELECT amount FROM accounts WHERE name = 'ada'", ada);
         sql_value(step, "SELECT amount FROM accounts WHERE name = 'bob'", bob);
         PGQRS_TRY(

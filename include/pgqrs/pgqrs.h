@@ -205,10 +205,10 @@ PGQRS_API void pgqrs_close(pgqrs_store *store);
  *          database failure; then nothing was changed. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error);
 
-/** Grant to database roles what a producer and a worker need, on PostgreSQL; either may be NULL. The
- *  roles must exist, and keep what they have been granted before; run it again after an upgrade. A
- *  producer enqueues and triggers, and can read no payload; a worker does everything with messages,
- *  runs and workers, and can change neither queues nor the schema [G-53].
+/** Grant to database roles what a producer and a worker need, on PostgreSQL; either may be NULL.
+ * The roles must exist, and keep what they have been granted before; run it again after an upgrade.
+ * A producer enqueues and triggers, and can read no payload; a worker does everything with
+ * messages, runs and workers, and can change neither queues nor the schema [G-53].
  *  @return PGQRS_OK, PGQRS_ENOTFOUND (no such role), PGQRS_ESTATE (a database without roles),
  *          PGQRS_ESCHEMA (not installed), or a database failure; then nothing was granted.
  *  @since 0.1 */

@@ -541,7 +541,8 @@ pgqrs_status pgqrs_step_end(pgqrs_step *step, const char **out_output)
         *out_output = NULL;
     if (step == NULL)
         return PGQRS_EINVAL;
-    (void)pgqrs__step_abandon(step);
+    if (step->transactional)
+        (void)pgqrs__step_abandon(step);
     if (step->recorded && step->error_json == NULL) {
         if (out_output != NULL)
             *out_output = step->output;

@@ -74,9 +74,11 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
         return pgqrs__nomem(error);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE, "the database is locked by another program");
+        pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE,
+                    "the database is locked by another program");
         if (conn->adopted)
-            pgqrs__hint(error, "Begin with BEGIN IMMEDIATE on a connection that has a busy timeout.");
+            pgqrs__hint(error,
+                        "Begin with BEGIN IMMEDIATE on a connection that has a busy timeout.");
         return PGQRS_EBUSY;
     case SQLITE_NOTADB:
         pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "\"%s\" is not a SQLite database",

@@ -357,14 +357,16 @@ static pgqrs_status check_open(const pgqrs__conn *conn, pgqrs_error *error)
     if (!sqlite3_get_autocommit(conn->handle))
         return PGQRS_OK;
     if (conn->adopted) {
-        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "no transaction is open on the connection");
+        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE,
+                    "no transaction is open on the connection");
         pgqrs__hint(error, "Begin one first, or open a store of its own with pgqrs_open().");
         return PGQRS_ESTATE;
     }
     if (conn->lent) {
         pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE,
                     "the step's transaction is no longer open on its connection");
-        pgqrs__hint(error, "Leave BEGIN, COMMIT and ROLLBACK to the library; a full disk ends it too.");
+        pgqrs__hint(error,
+                    "Leave BEGIN, COMMIT and ROLLBACK to the library; a full disk ends it too.");
         return PGQRS_ESTATE;
     }
     return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,

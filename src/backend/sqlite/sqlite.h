@@ -67,7 +67,7 @@ struct pgqrs__conn {
     int64_t                deadline_us; /* of what is running: for the busy handler */
     bool                   open;        /* between begin() and end(): it has the turn */
     bool                   adopted;     /* the user's: always open, and never ours to end */
-    bool                   lent;        /* between begin() and end(): to the user, for SQL of theirs */
+    bool                   lent; /* between begin() and end(): to the user, for SQL of theirs */
     bool                   broken;
     bool                   announce; /* the open transaction has put something in */
     sqlite3_stmt          *own[PGQRS__SQLITE_OWN_COUNT];

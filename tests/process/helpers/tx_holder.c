@@ -49,8 +49,7 @@ static pgqrs_status charge(pgqrs_step *step)
 static PGQRS_WORKFLOW(flow, run)
 {
     for (int i = 0; i < (strcmp(stop_at, "never") == 0 ? 3 : 1); i++)
-        PGQRS_STEP_TX(run, "charge", NULL)
-        {
+        PGQRS_STEP_TX(run, "charge", NULL) {
             PGQRS_TRY(charge(step));
         }
     return pgqrs_run_succeed(run, NULL);
