@@ -27,6 +27,7 @@ class Snippets(unittest.TestCase):
             root = Path(folder)
             shutil.copytree(ROOT / "examples", root / "examples")
             (root / "docs").mkdir()
+            shutil.copy(ROOT / "README.md", root)
             text = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
             (root / "docs" / "transactions.md").write_text(text.replace("- 30", "- 31", 1))
             result = check(root)
