@@ -220,6 +220,50 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install_roles(pgqrs_store *store,
  *  @return PGQRS_OK, or PGQRS_ESCHEMA with the first difference in `detail`. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_verify(pgqrs_store *store, pgqrs_error *error);
 
+/** One step from a version of the schema to the next. */
+typedef struct pgqrs_migration {
+    int         version;
+    const char *name;
+} pgqrs_migration;
+
+/** What pgqrs_install() would do at this moment. Read-only. */
+typedef struct pgqrs_plan {
+    int                    from_version; /**< of the schema as it is; 0: not installed */
+    int                    to_version;   /**< that it would have afterwards */
+    size_t                 count;        /**< migrations that would be applied, in order */
+    const pgqrs_migration *migrations;
+    const char
+        *sql; /**< the same as one script for psql or sqlite3; "" when there is nothing to do */
+} pgqrs_plan;
+
+/** Say what pgqrs_install() would do, and change nothing. Running plan->sql by other means has the
+ * same effect as pgqrs_install() [G-70].
+ *  @param[out] out_plan  owned: free with pgqrs_plan_free(). NULL on failure.
+ *  @return PGQRS_OK, PGQRS_ESCHEMA (as pgqrs_install() would refuse), or a database failure. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install_plan(pgqrs_store *store, pgqrs_plan **out_plan,
+                                                      pgqrs_error *error);
+PGQRS_API void                     pgqrs_plan_free(pgqrs_plan *plan);
+
+/** What a store is, for people. Read-only; a later version may add fields at the end. */
+typedef struct pgqrs_description {
+    const char *backend;        /**< "postgres", "sqlite" */
+    const char *version;        /**< of the server; of SQLite, the library's */
+    const char *schema;         /**< PostgreSQL: where the tables are; else NULL */
+    int         schema_version; /**< of the tables; 0: not installed */
+    int         needed_version; /**< that this library installs */
+    size_t      warnings_count;
+    const char *const
+        *warnings; /**< what endangers the guarantees here: settings, known defects [G-71] */
+} pgqrs_description;
+
+/** Describe the store's database. It need not be installed.
+ *  @param[out] out_description  owned: free with pgqrs_description_free(). NULL on failure.
+ *  @return PGQRS_OK, or a database failure. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_store_describe(pgqrs_store        *store,
+                                                        pgqrs_description **out_description,
+                                                        pgqrs_error        *error);
+PGQRS_API void                     pgqrs_description_free(pgqrs_description *description);
+
 /** What a store has sent since it was opened. Counted at the connection, so they are what the
  *  database saw. */
 typedef struct pgqrs_counters {

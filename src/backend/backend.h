@@ -8,6 +8,8 @@
 
 #include <pgqrs/pgqrs.h>
 
+#include "util/buf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -139,6 +141,13 @@ typedef struct pgqrs__settings {
     pgqrs_clock  clock; /* both functions set */
 } pgqrs__settings;
 
+/* What a database is, for people. */
+typedef struct pgqrs__about {
+    char       version[128]; /* of the server, or of the library that is the database */
+    char       schema[256];  /* where the tables are; "" where there are no schemas */
+    pgqrs__buf warnings;     /* what endangers the promises: each a line */
+} pgqrs__about;
+
 typedef struct pgqrs__backend {
     const char             *name;
     unsigned                caps;
@@ -203,6 +212,14 @@ typedef struct pgqrs__backend {
      * either may be NULL. The member is NULL where there are no roles. */
     pgqrs_status (*grant)(pgqrs__conn *conn, const char *producer, const char *worker,
                           int64_t deadline_us, pgqrs_error *error);
+    /* The same as text, for a person to run. Append what begin() and lock_install() would do; append SQL
+     * as script() would run it. now_sql is the time as tables store it. The caller looks at out->failed. */
+    pgqrs_status (*script_begin)(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us, pgqrs_error *error);
+    void (*script_text)(pgqrs__conn *conn, const char *sql, pgqrs__buf *out);
+    const char *now_sql;
+    /* Say what this database is; *about is zeroed, its warnings are the caller's to free. */
+    pgqrs_status (*describe)(pgqrs__conn *conn, pgqrs__about *about, int64_t deadline_us,
+                             pgqrs_error *error);
     /* Prepare one statement, so that the database checks it against its schema. */
     pgqrs_status (*prepare)(pgqrs__conn *conn, int stmt, int64_t deadline_us, pgqrs_error *error);
 

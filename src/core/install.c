@@ -6,25 +6,16 @@
  */
 #include "core/install.h"
 
-#include "core/core.h"
-
 #include <ctype.h>
 #include <stdlib.h>
 #include <strings.h>
 
 /* --- What is applied -------------------------------------------------------------------------- */
 
-typedef struct applied {
-    int         version;
-    const char *name;
-    const char *checksum;
-    const char *oldest_library;
-} applied;
-
 static pgqrs_status take_applied(pgqrs__call *call, const pgqrs__val *cols)
 {
-    pgqrs__rows *rows = call->user;
-    applied     *item = pgqrs__rows_add(rows);
+    pgqrs__rows    *rows = call->user;
+    pgqrs__applied *item = pgqrs__rows_add(rows);
 
     if (item == NULL || !pgqrs__rows_text(rows, cols[PGQRS__COL_MIGRATION_LIST_NAME], &item->name)
         || !pgqrs__rows_text(rows, cols[PGQRS__COL_MIGRATION_LIST_CHECKSUM], &item->checksum)
@@ -35,8 +26,7 @@ static pgqrs_status take_applied(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_OK;
 }
 
-/* The applied migrations by version, into rows of `applied`; none when nothing is installed. */
-static pgqrs_status applied_read(pgqrs_store *store, pgqrs__conn *conn, pgqrs__mode mode,
+pgqrs_status pgqrs__applied_read(pgqrs_store *store, pgqrs__conn *conn, pgqrs__mode mode,
                                  int64_t deadline_us, pgqrs__rows *rows, pgqrs_error *error)
 {
     pgqrs__call call = {
@@ -74,7 +64,7 @@ static int version_compare(const char *a, const char *b)
 /* Refuse a schema that says it needs a newer library. */
 static pgqrs_status check_usable(const pgqrs__rows *rows, pgqrs_error *error)
 {
-    const applied *last = rows->count == 0 ? NULL : pgqrs__rows_at(rows, rows->count - 1);
+    const pgqrs__applied *last = rows->count == 0 ? NULL : pgqrs__rows_at(rows, rows->count - 1);
 
     if (last == NULL || version_compare(last->oldest_library, PGQRS_VERSION) <= 0)
         return PGQRS_OK;
@@ -92,7 +82,7 @@ static pgqrs_status check_unchanged(const pgqrs_store *store, const pgqrs__rows 
     size_t known = *store->backend->migrations_count;
 
     for (size_t i = 0; i < rows->count; i++) {
-        const applied          *there = pgqrs__rows_at(rows, i);
+        const pgqrs__applied   *there = pgqrs__rows_at(rows, i);
         const pgqrs__migration *ours;
 
         if (there->version != (int)i + 1) {
@@ -116,7 +106,7 @@ static pgqrs_status check_unchanged(const pgqrs_store *store, const pgqrs__rows 
     return PGQRS_OK;
 }
 
-static pgqrs_status check_applied(const pgqrs_store *store, const pgqrs__rows *rows,
+pgqrs_status pgqrs__applied_check(const pgqrs_store *store, const pgqrs__rows *rows,
                                   pgqrs_error *error)
 {
     pgqrs_status rc = check_usable(rows, error);
@@ -131,13 +121,13 @@ pgqrs_status pgqrs__schema_check(pgqrs_store *store, pgqrs_error *error)
     pgqrs__rows *rows        = NULL;
     pgqrs_status rc;
 
-    rows = pgqrs__rows_new(sizeof(applied));
+    rows = pgqrs__rows_new(sizeof(pgqrs__applied));
     if (rows == NULL)
         return pgqrs__nomem(error);
     rc = pgqrs__conn_take(store, deadline_us, &conn, error);
     if (rc != PGQRS_OK)
         goto done;
-    rc = applied_read(store, conn, PGQRS__MODE_READ, deadline_us, rows, error);
+    rc = pgqrs__applied_read(store, conn, PGQRS__MODE_READ, deadline_us, rows, error);
     pgqrs__conn_give(store, conn);
     if (rc == PGQRS_OK)
         rc = check_usable(rows, error);
@@ -179,10 +169,10 @@ static pgqrs_status apply_missing(pgqrs_store *store, pgqrs__conn *conn, pgqrs__
     rc = store->backend->lock_install(conn, deadline_us, error);
     if (rc != PGQRS_OK)
         return rc;
-    rc = applied_read(store, conn, PGQRS__MODE_INSIDE, deadline_us, rows, error);
+    rc = pgqrs__applied_read(store, conn, PGQRS__MODE_INSIDE, deadline_us, rows, error);
     if (rc != PGQRS_OK)
         return rc;
-    rc = check_applied(store, rows, error);
+    rc = pgqrs__applied_check(store, rows, error);
     for (size_t i = rows->count; rc == PGQRS_OK && i < known; i++)
         rc = apply(store, conn, &store->backend->migrations[i], deadline_us, error);
     return rc;
@@ -225,7 +215,7 @@ pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
         || (rc = pgqrs__not_adopted(store, "pgqrs_install()", error)) != PGQRS_OK
         || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK)
         return rc;
-    rows = pgqrs__rows_new(sizeof(applied));
+    rows = pgqrs__rows_new(sizeof(pgqrs__applied));
     if (rows == NULL)
         return pgqrs__nomem(error);
     deadline_us = pgqrs__deadline(store);
@@ -418,16 +408,16 @@ pgqrs_status pgqrs_verify(pgqrs_store *store, pgqrs_error *error)
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK)
         return rc;
-    rows = pgqrs__rows_new(sizeof(applied));
+    rows = pgqrs__rows_new(sizeof(pgqrs__applied));
     if (rows == NULL)
         return pgqrs__nomem(error);
     deadline_us = pgqrs__deadline(store);
     rc          = pgqrs__conn_take(store, deadline_us, &conn, error);
     if (rc != PGQRS_OK)
         goto done;
-    rc = applied_read(store, conn, PGQRS__MODE_READ, deadline_us, rows, error);
+    rc = pgqrs__applied_read(store, conn, PGQRS__MODE_READ, deadline_us, rows, error);
     if (rc == PGQRS_OK)
-        rc = check_applied(store, rows, error);
+        rc = pgqrs__applied_check(store, rows, error);
     if (rc == PGQRS_OK)
         rc = check_version(store, rows, error);
     if (rc == PGQRS_OK)

@@ -114,27 +114,43 @@ static pgqrs_status ask(pgqrs__conn *conn, const char *sql, int nparams, const c
     return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
 }
 
+/* The advisory lock of installing into this schema. */
+static int64_t install_key(const pgqrs__db *db)
+{
+    return (int64_t)pgqrs__pg_hash(UINT64_C(0x696e7374616c6c), db->schema);
+}
+
+/* Whether a schema was asked for that is not there. Installing creates it, and only then: IF NOT
+ * EXISTS asks for the right to create it even when it is there. */
+static pgqrs_status lacks_schema(pgqrs__conn *conn, int64_t deadline_us, bool *out_lacks,
+                                 pgqrs_error *error)
+{
+    const char  *params[] = { conn->db->schema };
+    bool         there    = true;
+    pgqrs_status rc       = PGQRS_OK;
+
+    if (conn->db->wanted != NULL)
+        rc = ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", 1,
+                 params, deadline_us, &there, error);
+    *out_lacks = !there;
+    return rc;
+}
+
 pgqrs_status pgqrs__pg_lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
 {
     pgqrs__db   *db = conn->db;
     char         key[24];
-    const char  *params[] = { key, db->schema };
+    const char  *params[] = { key };
     pgqrs__buf   create;
-    bool         there;
+    bool         lacks;
     pgqrs_status rc;
 
-    (void)snprintf(key, sizeof key, "%" PRId64,
-                   (int64_t)pgqrs__pg_hash(UINT64_C(0x696e7374616c6c), db->schema));
+    (void)snprintf(key, sizeof key, "%" PRId64, install_key(db));
     rc = ask(conn, "SELECT pg_advisory_xact_lock($1::int8) IS NULL", 1, params, deadline_us, NULL,
              error);
-    if (rc != PGQRS_OK || db->wanted == NULL)
-        return rc;
-
-    /* Only if it is missing: IF NOT EXISTS asks for the right to create it even when it is there.
-     */
-    rc = ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", 1,
-             params + 1, deadline_us, &there, error);
-    if (rc != PGQRS_OK || there)
+    if (rc == PGQRS_OK)
+        rc = lacks_schema(conn, deadline_us, &lacks, error);
+    if (rc != PGQRS_OK || !lacks)
         return rc;
     pgqrs__buf_init(&create);
     pgqrs__buf_printf(&create, "CREATE SCHEMA IF NOT EXISTS %s", db->quoted);
@@ -144,6 +160,26 @@ pgqrs_status pgqrs__pg_lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqr
         rc = ask(conn, create.data, 0, NULL, deadline_us, NULL, error);
     pgqrs__buf_free(&create);
     return rc;
+}
+
+pgqrs_status pgqrs__pg_script_begin(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us,
+                                    pgqrs_error *error)
+{
+    bool         lacks;
+    pgqrs_status rc = lacks_schema(conn, deadline_us, &lacks, error);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    pgqrs__buf_printf(out, "BEGIN;\nSELECT pg_advisory_xact_lock(%" PRId64 ");\n",
+                      install_key(conn->db));
+    if (lacks)
+        pgqrs__buf_printf(out, "CREATE SCHEMA IF NOT EXISTS %s;\n", conn->db->quoted);
+    return PGQRS_OK;
+}
+
+void pgqrs__pg_script_text(pgqrs__conn *conn, const char *sql, pgqrs__buf *out)
+{
+    pgqrs__pg_qualify(conn->db, sql, out);
 }
 
 static pgqrs_status has(pgqrs__conn *conn, const char *sql, const char *prefix, const char *name,

@@ -51,17 +51,34 @@ static pgqrs_status run_script(pgqrs__conn *conn, const char *sql, pgqrs_error *
 }
 
 /* There are no schemas here: the token goes. */
+static void script_text(pgqrs__conn *conn, const char *sql, pgqrs__buf *out)
+{
+    static const char token[] = "@schema.";
+    const char       *at;
+
+    (void)conn;
+    for (; (at = strstr(sql, token)) != NULL; sql = at + strlen(token))
+        pgqrs__buf_add(out, sql, (size_t)(at - sql));
+    pgqrs__buf_str(out, sql);
+}
+
+static pgqrs_status script_begin(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us,
+                                 pgqrs_error *error)
+{
+    (void)conn;
+    (void)deadline_us;
+    (void)error;
+    pgqrs__buf_str(out, "BEGIN IMMEDIATE;\n");
+    return PGQRS_OK;
+}
+
 static pgqrs_status script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
                            pgqrs_error *error)
 {
-    static const char token[] = "@schema.";
-    pgqrs__buf        text    = { 0 };
-    const char       *at;
-    pgqrs_status      status;
+    pgqrs__buf   text = { 0 };
+    pgqrs_status status;
 
-    for (; (at = strstr(sql, token)) != NULL; sql = at + strlen(token))
-        pgqrs__buf_add(&text, sql, (size_t)(at - sql));
-    pgqrs__buf_str(&text, sql);
+    script_text(conn, sql, &text);
     sql               = pgqrs__buf_cstr(&text);
     conn->deadline_us = deadline_us;
     status            = sql == NULL ? pgqrs__nomem(error) : run_script(conn, sql, error);
@@ -168,9 +185,13 @@ const pgqrs__backend pgqrs__backend_sqlite = {
     .lock_install     = lock_install,
     .has_table        = has_table,
     .has_index        = has_index,
-    .prepare          = prepare,
-    .wait             = pgqrs__sqlite_wait,
-    .wake             = pgqrs__sqlite_wake,
-    .channel          = channel,
-    .counters         = counters,
+    .script_begin     = script_begin,
+    .script_text      = script_text,
+    .now_sql  = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000",
+    .describe = pgqrs__sqlite_describe,
+    .prepare  = prepare,
+    .wait     = pgqrs__sqlite_wait,
+    .wake     = pgqrs__sqlite_wake,
+    .channel  = channel,
+    .counters = counters,
 };

@@ -120,6 +120,12 @@ pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, 
 void *pgqrs__sqlite_lend(pgqrs__conn *conn);
 /** End what the user has left running on it: the transaction could not end. */
 void pgqrs__sqlite_take_back(pgqrs__conn *conn);
+/* --- describe.c */
+
+pgqrs_status pgqrs__sqlite_describe(pgqrs__conn *conn, pgqrs__about *about, int64_t deadline_us,
+                                    pgqrs_error *error);
+/** Whether this version of SQLite may damage a file that several connections use. */
+bool pgqrs__sqlite_wal_reset_bug(int version);
 
 /* --- run.c */
 
