@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what building and testing need, if something is missing; silent when nothing is.
 #
-#     tools/requirements.sh          compiler, CMake, libpq, SQLite, cmocka, a PostgreSQL server
+#     tools/requirements.sh          compiler, CMake, libpq, SQLite, jansson, cmocka, a PostgreSQL server
 #     tools/requirements.sh lint     and clang, clang-format 14, sanitizer runtimes, valgrind
 #
 # Installs on Debian and Ubuntu, as root or with passwordless sudo; elsewhere says what is missing and exits 1.
@@ -45,6 +45,7 @@ need pkg-config has pkg-config
 need python3 has python3
 need libpq-dev pkg-config --exists libpq
 need libsqlite3-dev pkg-config --exists sqlite3
+need libjansson-dev pkg-config --exists jansson
 need libcmocka-dev pkg-config --exists cmocka
 need postgresql has_server
 if [ "${1:-}" = lint ]; then
