@@ -39,10 +39,10 @@ bool cli_read_int(const cli *c, cli_flag flag, int64_t low, int64_t high, int64_
     }
     if (high == INT64_MAX)
         (void)cli_usage(c, NULL, "--%s is \"%s\", not a number from %" PRId64 " on",
-                        cli_flags[flag].name, c->values[flag], low);
+                        cli_flags[flag].name, cli_shown(c->values[flag]), low);
     else
         (void)cli_usage(c, NULL, "--%s is \"%s\", not a number from %" PRId64 " to %" PRId64,
-                        cli_flags[flag].name, c->values[flag], low, high);
+                        cli_flags[flag].name, cli_shown(c->values[flag]), low, high);
     return false;
 }
 
@@ -59,7 +59,7 @@ bool cli_read_real(const cli *c, cli_flag flag, double *out)
         return true;
     }
     (void)cli_usage(c, NULL, "--%s is \"%s\", not a number above 0", cli_flags[flag].name,
-                    c->values[flag]);
+                    cli_shown(c->values[flag]));
     return false;
 }
 
@@ -81,10 +81,10 @@ bool cli_read_word(const cli *c, cli_flag flag, const char *const *words, size_t
             (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i == 0 ? "" : ", ", words[i]);
     if (guess != NULL)
         (void)cli_usage(c, NULL, "--%s is \"%s\": did you mean \"%s\"?", cli_flags[flag].name,
-                        c->values[flag], guess);
+                        cli_shown(c->values[flag]), guess);
     else
         (void)cli_usage(c, NULL, "--%s is \"%s\", not one of %s", cli_flags[flag].name,
-                        c->values[flag], list);
+                        cli_shown(c->values[flag]), list);
     return false;
 }
 
@@ -144,7 +144,7 @@ bool cli_read_duration(const cli *c, cli_flag flag, int64_t *out)
     if (parse_duration(text, out) && (*out > 0 || flag == FLAG_DELAY))
         return true;
     (void)cli_usage(c, NULL, "--%s is \"%s\", not a duration like 500ms, 30s, 5m, 1h30m or 7d",
-                    cli_flags[flag].name, text);
+                    cli_flags[flag].name, cli_shown(text));
     return false;
 }
 
@@ -258,7 +258,7 @@ bool cli_read_time(const cli *c, cli_flag flag, int64_t *out)
     (void)cli_usage(c, NULL,
                     "--%s is \"%s\", not a time like 2025-01-31T12:00:00Z or "
                     "2025-01-31T12:00:00+01:00",
-                    cli_flags[flag].name, c->values[flag]);
+                    cli_flags[flag].name, cli_shown(c->values[flag]));
     return false;
 }
 
