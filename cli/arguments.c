@@ -248,7 +248,8 @@ static cli_exit split(cli *c, int argc, char **argv)
         size_t      taken = 0;
         cli_exit    rc;
 
-        if (words_only || text[0] != '-' || text[1] == '\0') {
+        /* "-" is standard input, and "-1" a number. */
+        if (words_only || text[0] != '-' || text[1] == '\0' || (text[1] >= '0' && text[1] <= '9')) {
             c->arguments[c->arguments_count++] = text;
             continue;
         }
