@@ -174,7 +174,7 @@ cli_exit cli_run_help(cli *c)
     const char        *guess;
     size_t             count = 0;
 
-    if (command != NULL && command->run != cli_run_help) /* pgqrs COMMAND --help */
+    if (command != NULL && c->values[FLAG_HELP] != NULL) /* pgqrs COMMAND --help */
         return help_on(c, command);
     if (first == NULL && !c->json) {
         cli_help_overview(stdout);

@@ -209,6 +209,7 @@ void cli_say(const cli *c, const char *format, ...)
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     clean = cli_text_clean(text);
+    (void)fflush(stdout); /* the data comes first, where both go to one place */
     (void)fprintf(stderr, "%s\n", clean);
     free(clean);
 }

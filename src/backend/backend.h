@@ -212,9 +212,11 @@ typedef struct pgqrs__backend {
      * either may be NULL. The member is NULL where there are no roles. */
     pgqrs_status (*grant)(pgqrs__conn *conn, const char *producer, const char *worker,
                           int64_t deadline_us, pgqrs_error *error);
-    /* The same as text, for a person to run. Append what begin() and lock_install() would do; append SQL
-     * as script() would run it. now_sql is the time as tables store it. The caller looks at out->failed. */
-    pgqrs_status (*script_begin)(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us, pgqrs_error *error);
+    /* The same as text, for a person to run. Append what begin() and lock_install() would do;
+     * append SQL as script() would run it. now_sql is the time as tables store it. The caller looks
+     * at out->failed. */
+    pgqrs_status (*script_begin)(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us,
+                                 pgqrs_error *error);
     void (*script_text)(pgqrs__conn *conn, const char *sql, pgqrs__buf *out);
     const char *now_sql;
     /* Say what this database is; *about is zeroed, its warnings are the caller's to free. */

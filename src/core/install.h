@@ -12,7 +12,8 @@ typedef struct pgqrs__applied {
     const char *oldest_library;
 } pgqrs__applied;
 
-/* The applied migrations by version, into rows of pgqrs__applied; none when nothing is installed. */
+/* The applied migrations by version, into rows of pgqrs__applied; none when nothing is installed.
+ */
 pgqrs_status pgqrs__applied_read(pgqrs_store *store, pgqrs__conn *conn, pgqrs__mode mode,
                                  int64_t deadline_us, pgqrs__rows *rows, pgqrs_error *error);
 /* Refuse what this library may not use, or what differs from the migrations that it knows. */

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -26,6 +27,11 @@ SCENE = os.environ.get("PGQRS_TEST_SCENE", "build/release/bin/cli_scene")
 BACKEND = os.environ.get("PGQRS_TEST_BACKEND", "sqlite")
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
+
+# A sanitizer keeps what was freed, which hides how much memory is needed.
+NO_QUARANTINE = ":".join(
+    [os.environ.get("ASAN_OPTIONS", ""), "quarantine_size_mb=0", "thread_local_quarantine_size_kb=0"]
+)
 
 OK, FAILED, USAGE, NOT_FOUND, REFUSED, SCHEMA, AGAIN = range(7)
 
@@ -172,6 +178,12 @@ class Case(unittest.TestCase):
 
     def ids(self, queue: str, *flags: str) -> list[int]:
         return [d["id"] for d in self.pgqrs("ls", queue, "--json", *flags).documents()]
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had so far, in KiB; 0 when it has ended."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+    return int(found[1]) if found else 0
 
 
 def commands() -> list[dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import unittest
 
-from harness import AGAIN, BACKEND, NOT_FOUND, REFUSED, USAGE, Case, main
+from harness import AGAIN, BACKEND, CLI, NO_QUARANTINE, NOT_FOUND, REFUSED, USAGE, Case, main, peak
 
 
 class Put(Case):
@@ -163,6 +164,25 @@ class StandardInput(Put):
         asked = self.on_terminal("enqueue", "tasks")
         self.assertEqual(USAGE, asked.code)
         self.assertIn("needs JSON", asked.out)
+
+    def test_g73_memory_does_not_grow_with_the_input(self) -> None:
+        line = b'"' + b"x" * 4000 + b'"\n'
+        most = []
+        with subprocess.Popen(
+            [CLI, "enqueue", "tasks", "--batch", "100"],
+            env=self.env | {"ASAN_OPTIONS": NO_QUARANTINE},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            for _ in range(50):
+                process.stdin.write(line * 100)
+                process.stdin.flush()
+                for _ in range(100):
+                    process.stdout.readline()
+                most.append(peak(process.pid))
+            process.communicate()
+        self.assertLess(most[-1] - most[4], 3000)
 
     def test_large_lines_go_in(self) -> None:
         large = json.dumps("x" * (3 << 20))

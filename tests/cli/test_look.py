@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-from pathlib import Path
 
-from harness import CLI, NOT_FOUND, OK, REFUSED, USAGE, Case, main
+from harness import CLI, NO_QUARANTINE, NOT_FOUND, OK, REFUSED, USAGE, Case, main, peak
 
 
 class Look(Case):
@@ -96,18 +94,16 @@ class List(Look):
         self.assertLess(self.peak("ls", "empty") - short, 6000)
 
     def peak(self, *arguments: str) -> int:
-        """The most memory that it had while its list was read, in KiB."""
-        # A sanitizer keeps what was freed.
-        asan = self.env.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
+        """The most memory that it had while its list was read."""
         most = 0
         with subprocess.Popen(
-            [CLI, *arguments], env=self.env | {"ASAN_OPTIONS": asan}, stdout=subprocess.PIPE
+            [CLI, *arguments],
+            env=self.env | {"ASAN_OPTIONS": NO_QUARANTINE},
+            stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout is not None
             while process.stdout.read(50_000):
-                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-                found = re.search(r"VmHWM:\s*(\d+) kB", status)  # none once it has ended
-                most = max(most, int(found[1]) if found else 0)
+                most = max(most, peak(process.pid))
         self.assertEqual(OK, process.returncode)
         self.assertGreater(most, 0)
         return most
