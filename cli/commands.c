@@ -31,8 +31,8 @@ const cli_flag_info cli_flags[FLAG_COUNT] = {
     [FLAG_RETENTION]  = { "retention", 0, "DURATION", "ended messages are kept: 7d; or forever" },
     [FLAG_SQL]        = { "sql", 0, NULL, "print the SQL that would be run, and run nothing" },
     [FLAG_STATE]      = { "state", 0, "STATE",
-                          "ready, scheduled, leased, live (these three: the default), done, success, "
-                               "error, cancelled, dead, archived (these five), all" },
+                          "ready, scheduled, leased, live (these three: the default), done, "
+                               "success, error, cancelled, dead, archived (these five), all" },
     [FLAG_STATUS]     = { "status", 0, "STATUS",
                           "queued, running, paused, cancelling, success, error, cancelled" },
     [FLAG_WORKFLOW]   = { "workflow", 0, NULL, "make a workflow: its messages are runs" },

@@ -207,12 +207,12 @@ static pgqrs_status description_fill(const pgqrs_store *store, description *whol
     whole->visible = (pgqrs_description){
         .backend        = store->backend->name,
         .version        = pgqrs__arena_copy(&whole->arena, about->version, strlen(about->version)),
-        .schema         = about->schema[0] == '\0'
-                              ? NULL
-                              : pgqrs__arena_copy(&whole->arena, about->schema, strlen(about->schema)),
         .schema_version = version_of(applied),
         .needed_version = known == 0 ? 0 : store->backend->migrations[known - 1].version,
     };
+    if (about->schema[0] != '\0')
+        whole->visible.schema =
+            pgqrs__arena_copy(&whole->arena, about->schema, strlen(about->schema));
     if (whole->visible.version == NULL
         || (about->schema[0] != '\0' && whole->visible.schema == NULL))
         return pgqrs__nomem(error);

@@ -201,8 +201,16 @@ static void g43_runs_survive_every_lack_of_memory(void **state)
 
 static bool install(pgqrs_store *store)
 {
-    pgqrs_error error;
-    bool        sound = true;
+    pgqrs_error        error;
+    bool               sound = true;
+    pgqrs_plan        *plan  = NULL;
+    pgqrs_description *about = NULL;
+    if (!WENT(pgqrs_install_plan(store, &plan, &error)))
+        assert_null(plan);
+    if (!WENT(pgqrs_store_describe(store, &about, &error)))
+        assert_null(about);
+    pgqrs_plan_free(plan);
+    pgqrs_description_free(about);
     (void)WENT(pgqrs_install(store, &error));
     if (error.status == PGQRS_OK)
         (void)WENT(pgqrs_verify(store, &error));
