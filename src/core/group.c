@@ -572,9 +572,10 @@ pgqrs_status pgqrs__group_inside(pgqrs_store *store, pgqrs__conn *conn, pgqrs__o
         clear_results(&g);
         pgqrs__arena_reset(&g.arena);
         calls = fold_group(store, &g, &ncalls);
-        rc    = calls == NULL
-                    ? pgqrs__nomem(error)
-                    : store->backend->run(conn, calls, ncalls, PGQRS__MODE_INSIDE, deadline_us, error);
+        if (calls == NULL)
+            rc = pgqrs__nomem(error);
+        else
+            rc = store->backend->run(conn, calls, ncalls, PGQRS__MODE_INSIDE, deadline_us, error);
     }
     pgqrs__arena_free(&g.arena);
     return rc;

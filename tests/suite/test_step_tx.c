@@ -5,66 +5,15 @@
 #include <pgqrs/workflow.h>
 
 #include "core/core.h"
+#include "support/charge.h"
 #include "support/peek.h"
 #include "support/together.h"
 #include "support/user.h"
 
-#define INSERT "INSERT INTO effects (name) VALUES ('mine')"
-
-static void prepare(world *w)
-{
-    workflow(w, "flow");
-    workflow(w, "child");
-    queue(w, "receipts");
-    sql_run(w, "CREATE TABLE effects (name text NOT NULL)");
-}
-
-static pgqrs_run *new_run(world *w)
-{
-    (void)trigger(w, "flow", "{}");
-    return claim_run(w, "flow");
-}
-
-static pgqrs_step *begin_tx(pgqrs_run *run, const char *name)
-{
-    pgqrs_step *step = NULL;
-    assert_run(PGQRS_OK, run, pgqrs_step_begin_tx(run, name, NULL, &step));
-    assert_non_null(step);
-    assert_false(pgqrs_step_recorded(step));
-    return step;
-}
-
-/* Everything that a transactional step can do before its end. */
-static pgqrs_step *work_in_tx(world *w, pgqrs_run *run, const char *name)
-{
-    pgqrs_step *step = begin_tx(run, name);
-    int64_t     id = 0, child = 0;
-    step_do(w, step, INSERT);
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, &id));
-    assert_true(id > 0);
-    assert_run(PGQRS_OK, run, pgqrs_step_trigger(step, "child", "{}", NULL, &child));
-    assert_true(child > 0 && child != id);
-    return step;
-}
-
-static int64_t effects(world *w)
-{
-    return sql_number(w, "SELECT count(*) FROM effects");
-}
-
-/* What is there of `count` steps like that. */
-static void assert_done(world *w, int64_t count)
-{
-    assert_int_equal(count, effects(w));
-    assert_int_equal(count, measure(w, "receipts").ready);
-    assert_int_equal(count, measure(w, "child").ready);
-    assert_consistent(w);
-}
-
 static void g51_effect_messages_and_record_are_one_commit(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "charge");
     assert_int_equal(0, effects(w));
     assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_messages") - 1);
@@ -91,7 +40,7 @@ static void g51_effect_messages_and_record_are_one_commit(void **state)
 static void g51_many_steps_one_after_the_other(void **state)
 {
     world     *w   = *state;
-    pgqrs_run *run = (prepare(w), new_run(w));
+    pgqrs_run *run = (charge_prepare(w), charge_run(w));
     for (int i = 0; i < 20; i++) {
         pgqrs_step *step = work_in_tx(w, run, "charge");
         assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
@@ -104,7 +53,7 @@ static void g51_many_steps_one_after_the_other(void **state)
 static void g51_a_step_that_fails_leaves_nothing_but_its_failure(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "a");
     assert_run(PGQRS_EEXHAUSTED, run, pgqrs_step_fail(step, "NO", "no"));
     assert_int_equal(PGQRS_STEP_ERROR, step_record(w, pgqrs_run_id(run), "a").status);
@@ -127,7 +76,7 @@ static void g51_a_step_that_fails_leaves_nothing_but_its_failure(void **state)
 static void g51_a_step_that_is_left_leaves_nothing(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "a");
     assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
     assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL)); /* its effect is gone */
@@ -148,7 +97,7 @@ static void g51_a_step_that_is_left_leaves_nothing(void **state)
 static void g51_bad_json_can_be_bettered(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "a");
     assert_run(PGQRS_EJSON, run, pgqrs_step_succeed(step, "{"));
     assert_run(PGQRS_EJSON, run, pgqrs_step_enqueue(step, "receipts", "{", NULL, NULL));
@@ -159,32 +108,10 @@ static void g51_bad_json_can_be_bettered(void **state)
     assert_done(w, 1);
 }
 
-/* Take the lease away, behind the back of the step. */
-#define ROB "UPDATE pgqrs_leased SET lease = lease + 1"
-
-static void g51_a_lost_lease_leaves_nothing(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = work_in_tx(w, run, "a");
-    step_do(w, step, ROB);
-    assert_run(PGQRS_ELEASE, run, pgqrs_step_succeed(step, "1"));
-    assert_done(w, 0);
-    assert_int_equal(0, step_count(w, pgqrs_run_id(run)));
-
-    /* and the fence is the first statement */
-    pgqrs_run *other = new_run(w);
-    sql_run(w, ROB);
-    step = NULL;
-    assert_run(PGQRS_ELEASE, other, pgqrs_step_begin_tx(other, "a", NULL, &step));
-    assert_null(step);
-    assert_ok(pgqrs_enqueue(w->store, "receipts", "{}", NULL, NULL, &failure)); /* not held up */
-}
-
 static void g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "a");
     if (w->postgres)
         sql_run(w, "UPDATE pgqrs_leased SET cancelled = true"); /* does not wait */
@@ -196,30 +123,11 @@ static void g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in(void **sta
     assert_run(PGQRS_ECANCELLED, run, pgqrs_step_begin_tx(run, "b", NULL, &step));
     assert_null(step);
 
-    pgqrs_run *other = new_run(w);
+    pgqrs_run *other = charge_run(w);
     sql_run(w, w->postgres ? "UPDATE pgqrs_leased SET cancelled = true"
                            : "UPDATE pgqrs_leased SET cancelled = 1");
     assert_run(PGQRS_ECANCELLED, other, pgqrs_step_begin_tx(other, "b", NULL, &step));
     assert_run(PGQRS_ECANCELLED, other, pgqrs_run_succeed(other, NULL));
-}
-
-static void g51_a_result_that_was_recorded_before_stands_and_nothing_is_done_twice(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = work_in_tx(w, run, "a");
-    char        sql[200];
-
-    (void)snprintf(sql, sizeof(sql),
-                   "INSERT INTO pgqrs_steps (run_id, name, status, retries, output) "
-                   "VALUES (%lld, 'a', 1, 0, '\"theirs\"')",
-                   (long long)pgqrs_run_id(run));
-    if (!w->postgres)
-        skip(); /* nobody else can write meanwhile */
-    sql_run(w, sql);
-    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "\"mine\""));
-    assert_string_equal("\"theirs\"", pgqrs_step_output(step));
-    assert_done(w, 0);
 }
 
 /* --- The thread that holds one ---------------------------------------------------------------- */
@@ -250,8 +158,8 @@ static void write_elsewhere(void *shared, size_t i)
 static void g51_the_thread_that_holds_one_writes_nowhere_else(void **state)
 {
     world     *w   = *state;
-    pgqrs_run *run = (prepare(w), new_run(w));
-    pgqrs_run *two = new_run(w);
+    pgqrs_run *run = (charge_prepare(w), charge_run(w));
+    pgqrs_run *two = charge_run(w);
     (void)enqueue(w, "receipts", "{}");
     message             m    = claim_one(w, "receipts");
     elsewhere           e    = { .w = w, .held = *pgqrs_run_message(run) };
@@ -287,7 +195,7 @@ static void g51_the_thread_that_holds_one_writes_nowhere_else(void **state)
 static void g51_the_run_is_not_moved_while_one_is_open(void **state)
 {
     world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
+    pgqrs_run  *run  = (charge_prepare(w), charge_run(w));
     pgqrs_step *step = work_in_tx(w, run, "a");
     assert_run(PGQRS_ESTATE, run, pgqrs_run_succeed(run, NULL));
     assert_true(pgqrs_run_error(run)->hint[0] != '\0');
@@ -317,7 +225,7 @@ static bool something_waits(pgqrs_store *store)
 static void g51_a_move_by_another_thread_waits_for_the_commit(void **state)
 {
     world        *w    = *state;
-    pgqrs_run    *run  = (prepare(w), new_run(w));
+    pgqrs_run    *run  = (charge_prepare(w), charge_run(w));
     elsewhere     e    = { .w = w, .held = *pgqrs_run_message(run) };
     pgqrs_step   *step = work_in_tx(w, run, "a");
     pgqrs__thread thread;
@@ -370,7 +278,7 @@ static void g51_many_at_once_do_not_starve_the_others(void **state)
     static crowd        c;
     world              *w       = *state;
     pgqrs_store_options options = world_options(w);
-    prepare(w);
+    charge_prepare(w);
     c                        = (crowd){ .w = w };
     options.max_connections  = 2;
     options.max_transactions = 3;
@@ -412,7 +320,7 @@ static void g51_one_more_than_max_transactions_waits_until_its_deadline(void **s
     world              *w       = *state;
     pgqrs_store_options options = world_options(w);
     full                f       = { .w = w };
-    prepare(w);
+    charge_prepare(w);
     options.max_transactions = 1;
     options.timeout_us       = 200 * PGQRS_MILLISECOND;
     assert_ok(pgqrs_open(w->dsn, &options, &f.store, &failure));
@@ -436,8 +344,8 @@ static void g51_one_more_than_max_transactions_waits_until_its_deadline(void **s
 static void g51_leases_are_renewed_by_the_commit_that_kept_others_from_it(void **state)
 {
     world     *w   = *state;
-    pgqrs_run *run = (prepare(w), new_run(w));
-    pgqrs_run *two = new_run(w);
+    pgqrs_run *run = (charge_prepare(w), charge_run(w));
+    pgqrs_run *two = charge_run(w);
     if (w->postgres)
         skip(); /* the keeper renews them meanwhile */
     pgqrs_step *step = work_in_tx(w, run, "a");
@@ -471,122 +379,6 @@ static void g51_a_database_in_memory_does_it_too(void **state)
     assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
     assert_ok(pgqrs_queue_measure(store, "receipts", &metrics, &failure));
     assert_int_equal(1, metrics.ready);
-    drop_run(w, run);
-    pgqrs_close(store);
-}
-
-/* --- What goes wrong -------------------------------------------------------------------------- */
-
-static void g51_sql_that_fails_is_not_recorded_as_done(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = work_in_tx(w, run, "a");
-    assert_false(step_try(w, step, "INSERT INTO effects (name) VALUES (NULL)"));
-    if (w->postgres) { /* the transaction has failed, and says so */
-        assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL));
-        assert_non_null(strstr(pgqrs_run_error(run)->message, "failed"));
-        assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
-        assert_done(w, 0);
-    } else { /* SQLite undoes the statement alone: the user decides */
-        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
-        assert_done(w, 1);
-    }
-}
-
-static void g51_a_transaction_that_the_user_ended_is_found_out(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = work_in_tx(w, run, "a");
-    step_do(w, step, "ROLLBACK");
-    assert_run(PGQRS_ESTATE, run, pgqrs_step_succeed(step, NULL));
-    assert_true(pgqrs_run_error(run)->hint[0] != '\0');
-    assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
-    assert_done(w, 0);
-    assert_int_equal(0, step_count(w, pgqrs_run_id(run)));
-    step = work_in_tx(w, run, "b"); /* and the store is as good as before */
-    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
-    assert_done(w, 1);
-}
-
-/* A backend whose COMMIT is answered by nobody: it has happened, or not. */
-static struct {
-    const pgqrs__backend *real;
-    pgqrs__backend        fake;
-    bool                  happens;
-} lossy;
-
-static pgqrs_status lose_the_answer(pgqrs__conn *conn, bool commit, int64_t deadline_us,
-                                    pgqrs_error *error)
-{
-    pgqrs_status rc = lossy.real->end(conn, commit && lossy.happens, deadline_us, error);
-    if (!commit || rc != PGQRS_OK)
-        return rc;
-    pgqrs__fail(error, PGQRS_ECONN, PGQRS_OBJECT_STORE, "connection to the database lost");
-    pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
-    return PGQRS_ECONN;
-}
-
-static void g51_a_lost_answer_to_the_commit_leads_to_the_truth(void **state)
-{
-    world *w = *state;
-    prepare(w);
-    lossy.real        = w->store->backend;
-    lossy.fake        = *lossy.real;
-    lossy.fake.end    = lose_the_answer;
-    w->store->backend = &lossy.fake;
-    for (int i = 0; i < 2; i++) {
-        pgqrs_run  *run  = new_run(w);
-        pgqrs_step *step = begin_tx(run, "a");
-        lossy.happens    = i == 0;
-        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-        assert_run(i == 0 ? PGQRS_OK : PGQRS_ECONN, run, pgqrs_step_succeed(step, "\"mine\""));
-        assert_int_equal(0, pgqrs_run_error(run)->flags & PGQRS_MAYBE_APPLIED);
-        assert_int_equal(i == 0 ? 1 : 0, step_count(w, pgqrs_run_id(run)));
-        if (i == 0)
-            assert_string_equal("\"mine\"", pgqrs_step_output(step));
-        else
-            assert_run(PGQRS_ECONN, run, pgqrs_step_end(step, NULL));
-    }
-    w->store->backend = lossy.real;
-    assert_int_equal(1, measure(w, "receipts").ready);
-}
-
-static void g51_connections_that_were_lost_meanwhile_are_replaced(void **state)
-{
-    world              *w       = *state;
-    pgqrs_store_options options = world_options(w);
-    pgqrs_store        *store   = NULL;
-    char                dsn[700], sql[300];
-    if (!w->postgres)
-        skip();
-    prepare(w);
-    /* Under a name of their own: the server is not this case's alone. */
-    (void)snprintf(dsn, sizeof(dsn), "%s&application_name=%s", w->dsn, w->schema);
-    (void)snprintf(sql, sizeof(sql),
-                   "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
-                   "WHERE application_name = '%s'",
-                   w->schema);
-    assert_ok(pgqrs_open(dsn, &options, &store, &failure));
-    (void)trigger(w, "flow", "{}");
-    pgqrs_run *run = claim_run_from(w, store, "flow");
-    for (int i = 0; i < 3; i++) {
-        pgqrs_step *step = begin_tx(run, "a");
-        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
-        step = begin(run, "b");
-        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-        assert_true(sql_number(w, sql) > 0);
-        assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
-        assert_true(sql_number(w, sql) > 0);
-    }
-    pgqrs_step *step = work_in_tx(w, run, "c");
-    assert_true(sql_number(w, sql) > 0);
-    assert_run(PGQRS_ECONN, run, pgqrs_step_succeed(step, NULL));
-    assert_int_equal(0, pgqrs_run_error(run)->flags & PGQRS_MAYBE_APPLIED);
-    assert_int_equal(0, effects(w));
-    assert_int_equal(6, measure(w, "receipts").ready);
     drop_run(w, run);
     pgqrs_close(store);
 }
@@ -640,87 +432,6 @@ static void g51_whatever_way_a_block_is_left_it_is_done_once(void **state)
     }
 }
 
-/* --- Messages with the record of a plain step ------------------------------------------------- */
-
-static void g52_a_plain_step_sends_with_its_record(void **state)
-{
-    world         *w    = *state;
-    pgqrs_run     *run  = (prepare(w), new_run(w));
-    pgqrs_step    *step = begin(run, "a");
-    pgqrs_counters before;
-    for (int i = 0; i < 100; i++)
-        assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_OK, run, pgqrs_step_trigger(step, "child", "{}", NULL, NULL));
-    assert_run(PGQRS_OK, run,
-               pgqrs_step_enqueue(step, "receipts", "{}",
-                                  PGQRS_OPTIONS(enqueue, .delay_us = PGQRS_HOUR), NULL));
-    for (int i = 0; i < 2; i++)
-        assert_run(PGQRS_OK, run,
-                   pgqrs_step_enqueue(step, "receipts", "\"keyed\"",
-                                      PGQRS_OPTIONS(enqueue, .key = "k"), NULL));
-    assert_int_equal(0, measure(w, "receipts").ready);
-    before = counted(w->store);
-    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, "1"));
-    assert_int_equal(1, spent(w->store, &before).commits);
-    if (w->postgres)
-        assert_in_range(spent(w->store, &before).round_trips, 1, 6); /* one of them connects */
-    assert_int_equal(101, measure(w, "receipts").ready);
-    assert_int_equal(1, measure(w, "receipts").scheduled);
-    assert_int_equal(1, measure(w, "child").ready);
-    assert_int_equal(1, step_count(w, pgqrs_run_id(run)));
-    assert_consistent(w);
-}
-
-static void g52_a_plain_step_that_fails_sends_nothing(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = begin(run, "a");
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_EEXHAUSTED, run, pgqrs_step_fail(step, "NO", "no"));
-    step = begin(run, "b");
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_ENOTREADY, run, pgqrs_step_retry(step, "NO", "no", 0));
-    step = begin(run, "c");
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_ESTATE, run, pgqrs_step_end(step, NULL));
-    step = begin(run, "d");
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_ok(pgqrs_queue_delete(w->store, "receipts", true, &failure));
-    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_succeed(step, NULL));
-    queue(w, "receipts");
-    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL)); /* into the new one */
-    assert_int_equal(1, measure(w, "receipts").ready);
-    step = begin(run, "e");
-    assert_run(PGQRS_OK, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    sql_run(w, ROB);
-    assert_run(PGQRS_ELEASE, run, pgqrs_step_succeed(step, NULL));
-    assert_int_equal(1, measure(w, "receipts").ready);
-    assert_consistent(w);
-}
-
-static void g52_what_a_step_cannot_send_is_refused_at_once(void **state)
-{
-    world      *w    = *state;
-    pgqrs_run  *run  = (prepare(w), new_run(w));
-    pgqrs_step *step = begin(run, "a");
-    int64_t     id;
-    bool        existed;
-    assert_int_equal(PGQRS_EINVAL, pgqrs_step_enqueue(NULL, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_EINVAL, run, pgqrs_step_enqueue(step, NULL, "{}", NULL, NULL));
-    assert_run(PGQRS_EJSON, run, pgqrs_step_enqueue(step, "receipts", "{", NULL, NULL));
-    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_enqueue(step, "nowhere", "{}", NULL, NULL));
-    assert_run(PGQRS_ENOTFOUND, run, pgqrs_step_trigger(step, "receipts", "{}", NULL, NULL));
-    assert_run(PGQRS_EINVAL, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, &id));
-    assert_true(pgqrs_run_error(run)->hint[0] != '\0');
-    assert_run(PGQRS_EINVAL, run,
-               pgqrs_step_enqueue(step, "receipts", "{}",
-                                  PGQRS_OPTIONS(enqueue, .out_existed = &existed), NULL));
-    assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
-    assert_run(PGQRS_ESTATE, run, pgqrs_step_enqueue(step, "receipts", "{}", NULL, NULL));
-    assert_int_equal(0, measure(w, "receipts").ready);
-}
-
 static void g51_a_step_of_an_adopted_store_is_in_a_transaction_already(void **state)
 {
     world          *w        = *state;
@@ -729,7 +440,7 @@ static void g51_a_step_of_an_adopted_store_is_in_a_transaction_already(void **st
     pgqrs_step     *step     = NULL;
     user            u;
 
-    prepare(w);
+    charge_prepare(w);
     (void)trigger(w, "flow", "{}");
     assert_ok(pgqrs_claim(w->store, "flow", NULL, &messages, &failure));
     user_open(&u, w);
@@ -757,9 +468,7 @@ int main(void)
         CASE(g51_a_step_that_fails_leaves_nothing_but_its_failure),
         CASE(g51_a_step_that_is_left_leaves_nothing),
         CASE(g51_bad_json_can_be_bettered),
-        CASE(g51_a_lost_lease_leaves_nothing),
         CASE(g51_a_cancelled_run_begins_none_and_ends_the_one_it_is_in),
-        CASE(g51_a_result_that_was_recorded_before_stands_and_nothing_is_done_twice),
         CASE(g51_the_thread_that_holds_one_writes_nowhere_else),
         CASE(g51_the_run_is_not_moved_while_one_is_open),
         CASE(g51_a_move_by_another_thread_waits_for_the_commit),
@@ -767,15 +476,8 @@ int main(void)
         CASE(g51_one_more_than_max_transactions_waits_until_its_deadline),
         CASE(g51_leases_are_renewed_by_the_commit_that_kept_others_from_it),
         CASE(g51_a_database_in_memory_does_it_too),
-        CASE(g51_sql_that_fails_is_not_recorded_as_done),
-        CASE(g51_a_transaction_that_the_user_ended_is_found_out),
-        CASE(g51_a_lost_answer_to_the_commit_leads_to_the_truth),
-        CASE_REAL(g51_connections_that_were_lost_meanwhile_are_replaced),
         CASE(g51_whatever_way_a_block_is_left_it_is_done_once),
         CASE(g51_a_step_of_an_adopted_store_is_in_a_transaction_already),
-        CASE(g52_a_plain_step_sends_with_its_record),
-        CASE(g52_a_plain_step_that_fails_sends_nothing),
-        CASE(g52_what_a_step_cannot_send_is_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
