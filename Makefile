@@ -9,11 +9,15 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
-.PHONY: demo test build install requirements lint-requirements lint sanitize valgrind format clean
+.PHONY: demo bench test build install requirements lint-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
 demo: build
 	tools/demo.sh build/release/examples/archive_files
+
+# On a private PostgreSQL server and a file. BENCH=--quick takes less than a minute for each.
+bench: build
+	tools/with_postgres.sh tools/bench.sh build/release/bin/pgqrs-bench $(BENCH)
 
 test: build
 	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)

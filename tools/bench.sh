@@ -1,0 +1,17 @@
+#!/bin/sh
+# Run the benchmark on the server that tools/with_postgres.sh gives, then on an SQLite file.
+#
+#     tools/with_postgres.sh tools/bench.sh PROGRAM [OPTION ...]
+set -eu
+[ $# -gt 0 ] && [ -n "${PGQRS_TEST_PG:-}" ] || {
+    echo 'usage: tools/with_postgres.sh tools/bench.sh PROGRAM [OPTION ...]' >&2
+    exit 2
+}
+program=$1
+shift
+dir=$(mktemp -d "${TMPDIR:-/tmp}/pgqrs-bench.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM
+"$program" "$@" "$PGQRS_TEST_PG"
+echo
+"$program" "$@" "sqlite://$dir/bench.db"
