@@ -19,9 +19,15 @@
     " -c jit=off -c default_transaction_isolation=read\\ committed" \
     " -c idle_in_transaction_session_timeout=300000"
 
-/* From 14 on, and only where the system can tell: an error here is nothing. Not a startup option,
- * which would be refused by 12 and 13. */
-#define SETTINGS_14 "SET client_connection_check_interval = '5s'"
+/* Whether they are in force: a pooler may have been told to take no notice of them. */
+#define IN_FORCE "current_setting('enable_seqscan') = 'off'"
+
+/* From 14 on, and only where the system can tell. Not a startup option, which 12 and 13 would
+ * refuse; and not behind a pooler, whose other clients would get it. */
+#define SETTINGS_14                                                                 \
+    "CASE WHEN " IN_FORCE                                                           \
+    " THEN set_config('client_connection_check_interval', '5s', false) IS NOT NULL" \
+    " ELSE false END"
 
 static void on_notice(void *arg, const PGresult *notice)
 {
@@ -109,6 +115,17 @@ static PGconn *dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, const char *opt
     return pg;
 }
 
+static void pooler_found(pgqrs__db *db, const char *how)
+{
+    char text[128];
+
+    if (atomic_exchange(&db->pooled, true)) /* every connection looks, before it sends */
+        return;
+    (void)snprintf(text, sizeof text, "%s: this is a transaction pooler, and is treated as one",
+                   how);
+    pgqrs__pg_log(db, PGQRS_LOG_INFO, text);
+}
+
 pgqrs_status pgqrs__pg_dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, int64_t deadline_us,
                             pgqrs_error *error)
 {
@@ -138,12 +155,9 @@ pgqrs_status pgqrs__pg_dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, int64_t
             rc = pgqrs__fail(error, PGQRS_ECONN, PGQRS_OBJECT_STORE,
                              "could not connect to the database in time");
         } else if (!pooled && dsn == &db->dsn
-                   && strstr(PQerrorMessage(pg), "unsupported startup parameter") != NULL) {
+                   && strstr(PQerrorMessage(pg), "startup parameter") != NULL) {
             PQfinish(pg);
-            atomic_store(&db->pooled, true);
-            pgqrs__pg_log(
-                db, PGQRS_LOG_INFO,
-                "startup options are refused: this is a transaction pooler, and is treated as one");
+            pooler_found(db, "startup options are refused");
             return pgqrs__pg_dial(conn, dsn, deadline_us, error); /* once: it is pooled now */
         } else {
             rc = pgqrs__pg_refused(pg, dsn, error);
@@ -228,6 +242,38 @@ pgqrs_status pgqrs__pg_find_schema(pgqrs__conn *conn, int64_t deadline_us, pgqrs
     return rc;
 }
 
+static pgqrs_status take_in_force(pgqrs__conn *conn, pgqrs__pg_item *item, const PGresult *answer,
+                                  pgqrs_error *error)
+{
+    (void)item;
+    (void)error;
+    if (PQntuples(answer) == 1 && PQgetlength(answer, 0, 0) == 1
+        && PQgetvalue(answer, 0, 0)[0] == 0)
+        pooler_found(conn->db, "startup options have no effect");
+    return PGQRS_OK;
+}
+
+/* Look whether the settings are in force, and add the one that cannot be asked for at startup. */
+static pgqrs_status settle_in(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+{
+    const char *ask =
+        PQserverVersion(conn->pg) >= 140000 ? "SELECT " SETTINGS_14 : "SELECT " IN_FORCE;
+    pgqrs_error  refused;
+    pgqrs_status rc = pgqrs__pg_open(conn, deadline_us, error);
+
+    if (rc == PGQRS_OK)
+        rc = pgqrs__pg_send(conn, ask, 0, NULL, take_in_force, NULL, error);
+    if (rc != PGQRS_OK)
+        return rc;
+    /* An error is the server's word that its system cannot tell: nothing is lost. */
+    rc = pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, &refused);
+    if (rc == PGQRS_OK || pgqrs__pg_usable(conn))
+        return PGQRS_OK;
+    if (error != NULL)
+        *error = refused;
+    return rc;
+}
+
 pgqrs_status pgqrs__pg_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_error *error)
 {
     int64_t deadline_us = pgqrs__i64_add_sat(pgqrs__mono_us(), db->settings.connect_timeout_us);
@@ -243,20 +289,8 @@ pgqrs_status pgqrs__pg_connect(pgqrs__db *db, pgqrs__conn **out_conn, pgqrs_erro
     rc = pgqrs__pg_dial(conn, &db->dsn, deadline_us, error);
     if (rc == PGQRS_OK)
         rc = pgqrs__pg_find_schema(conn, deadline_us, error);
-    if (rc == PGQRS_OK && !conn->unnamed && PQserverVersion(conn->pg) >= 140000) {
-        pgqrs_error ignored;
-
-        rc = pgqrs__pg_open(conn, deadline_us, error);
-        if (rc == PGQRS_OK)
-            rc = pgqrs__pg_send(conn, SETTINGS_14, 0, NULL, NULL, NULL, error);
-        if (rc == PGQRS_OK
-            && pgqrs__pg_close(conn, PGQRS__PG_STAKE_NONE, deadline_us, &ignored) != PGQRS_OK
-            && !pgqrs__pg_usable(conn)) {
-            rc = ignored.status;
-            if (error != NULL)
-                *error = ignored;
-        }
-    }
+    if (rc == PGQRS_OK && !conn->unnamed)
+        rc = settle_in(conn, deadline_us, error);
     if (rc != PGQRS_OK) {
         pgqrs__pg_disconnect(conn, false);
         return rc;

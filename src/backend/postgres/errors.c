@@ -202,6 +202,11 @@ pgqrs_status pgqrs__pg_refused(PGconn *pg, const pgqrs__pg_dsn *dsn, pgqrs_error
     if (strstr(text, "plan_cache_mode") != NULL) {
         rc = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "PostgreSQL is older than 12");
         pgqrs__hint(error, "pgqrs needs PostgreSQL 12 or later.");
+    } else if (strstr(text, "startup parameter") != NULL) {
+        rc = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "%.*s", (int)strcspn(text, "\n"),
+                         text);
+        pgqrs__hint(error, "A pooler takes no startup options: leave them out of the DSN and of "
+                           "PGOPTIONS.");
     } else {
         rc  = pgqrs__fail(error, rc, PGQRS_OBJECT_STORE, "%.*s", (int)strcspn(text, "\n"), text);
         end = strchr(text, '\n');
