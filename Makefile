@@ -10,6 +10,8 @@ HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
 .PHONY: demo bench test build install requirements lint-requirements lint sanitize valgrind format clean
+.PHONY: demo test test-versions test-pooler build install requirements lint-requirements \
+	servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
 demo: build
@@ -22,6 +24,19 @@ bench: build
 test: build
 	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)
 
+# The oldest PostgreSQL that is supported, what the system has, the newest there is.
+VERSIONS ?= 12 installed 18
+ON_POSTGRES = ctest --preset release -L postgres --output-on-failure -j$(JOBS)
+
+test-versions: build servers-requirements
+	tools/postgres_versions.sh -v '$(VERSIONS)' tools/with_postgres.sh $(ON_POSTGRES)
+
+# Behind PgBouncer in transaction mode: found out by the library, told to it, and hidden from it.
+test-pooler: build servers-requirements
+	tools/with_postgres.sh tools/with_pgbouncer.sh $(ON_POSTGRES)
+	PGQRS_POOLED=1 tools/with_postgres.sh tools/with_pgbouncer.sh $(ON_POSTGRES)
+	tools/with_postgres.sh tools/with_pgbouncer.sh --drop-options $(ON_POSTGRES) -LE process
+
 build: build/release/build.ninja
 	cmake --build --preset release -j$(JOBS)
 
@@ -33,6 +48,9 @@ requirements:
 
 lint-requirements:
 	@tools/requirements.sh lint
+
+servers-requirements:
+	@tools/requirements.sh servers
 
 # A build directory is configured once; from then on it looks after itself.
 build/%/build.ninja: CMakePresets.json | requirements

@@ -3,6 +3,7 @@
 #
 #     tools/requirements.sh          compiler, CMake, libpq, SQLite, jansson, cmocka, a PostgreSQL server
 #     tools/requirements.sh lint     and clang, clang-format 14, sanitizer runtimes, valgrind
+#     tools/requirements.sh servers  and what tests of other servers and poolers need; both may be named
 #
 # Installs on Debian and Ubuntu, as root or with passwordless sudo; elsewhere says what is missing and exits 1.
 set -euo pipefail
@@ -38,6 +39,19 @@ has_file() {
     [ -e "$1" ]
 }
 
+has_pgbouncer() {
+    PATH=$PATH:/usr/sbin command -v pgbouncer
+}
+
+asked() { # PART ARGUMENT...
+    local part=$1 argument
+    shift
+    for argument; do
+        [ "$argument" != "$part" ] || return 0
+    done
+    return 1
+}
+
 need build-essential has_all cc c++ make nm
 need cmake has cmake
 need ninja-build has ninja
@@ -48,12 +62,16 @@ need libsqlite3-dev pkg-config --exists sqlite3
 need libjansson-dev pkg-config --exists jansson
 need libcmocka-dev pkg-config --exists cmocka
 need postgresql has_server
-if [ "${1:-}" = lint ]; then
+if asked lint "$@"; then
     need clang has_all clang clang++
     need clang-format-14 has clang-format-14
     # The runtimes of whatever clang is: the same package for 14, where clang says so.
     need libclang-rt-14-dev has_file "$(clang -print-file-name="libclang_rt.asan-$(uname -m).a" 2>/dev/null || true)"
     need valgrind has valgrind
+fi
+if asked servers "$@"; then
+    need pgbouncer has_pgbouncer
+    need npm has npm # gets the servers that Debian has not
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -70,7 +88,8 @@ if ! command -v apt-get >/dev/null || ! ${as_root[@]+"${as_root[@]}"} true 2>/de
     exit 1
 fi
 
-as_root+=(env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1)
+# RUNLEVEL: what has a service (pgbouncer) does not start it.
+as_root+=(env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 RUNLEVEL=1)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

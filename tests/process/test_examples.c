@@ -17,6 +17,8 @@ static void output_of(const char *command, char *out, size_t size)
         fail_msg("%s\nended with %#x:\n%s", command, (unsigned)status, out);
 }
 
+/* Of the programs, which name none; so they are given the server itself: no pooler takes options.
+ */
 static void set_schema(const world *w)
 {
     char options[128];
@@ -31,7 +33,7 @@ static void the_queue_example_works(void **state)
     char         command[1024], out[4096];
 
     set_schema(w);
-    (void)snprintf(command, sizeof(command), EXAMPLES "/queue '%s' 2>&1", w->dsn);
+    (void)snprintf(command, sizeof(command), EXAMPLES "/queue '%s' 2>&1", w->direct);
     output_of(command, out, sizeof(out));
     assert_string_equal("Processing: {\"task\":\"send_email\",\"to\":\"user@example.com\"}\n", out);
 }
@@ -45,7 +47,7 @@ static void the_demo_keeps_its_promise(void **state)
     (void)snprintf(command, sizeof(command),
                    "ARCHIVE_FILES=" EXAMPLES "/archive_files " PGQRS_TEST_SOURCE_DIR
                    "/tools/demo.sh '%s' 2>&1",
-                   w->dsn);
+                   w->direct);
     output_of(command, out, sizeof(out));
     assert_non_null(strstr(out, "As promised"));
     assert_null(strstr(out, "\033"));

@@ -2,7 +2,7 @@
  * nothing acknowledged is lost.
  *
  * The server that the other tests share is left alone: this program starts itself again with a
- * server of its own. */
+ * server of its own, behind a pooler of its own if they share one. */
 #include "support/processes.h"
 #include "support/storm.h"
 
@@ -74,9 +74,13 @@ int main(int argc, char **argv)
         return 77; /* skipped: there is no server to restart */
     if (getenv("PGQRS_TEST_OWN_SERVER") == NULL) {
         (void)setenv("PGQRS_TEST_OWN_SERVER", "1", 1);
-        (void)execl(PGQRS_TEST_SOURCE_DIR "/tools/with_postgres.sh", "with_postgres.sh", argv[0],
-                    (char *)NULL);
-        perror("with_postgres.sh");
+        const char *const server = PGQRS_TEST_SOURCE_DIR "/tools/with_postgres.sh";
+        const char *const pooler = PGQRS_TEST_SOURCE_DIR "/tools/with_pgbouncer.sh";
+        if (getenv("PGQRS_TEST_PG_DIRECT") != NULL)
+            (void)execl(server, server, pooler, argv[0], (char *)NULL);
+        else
+            (void)execl(server, server, argv[0], (char *)NULL);
+        perror(server);
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,8 +199,8 @@ static void g27_nothing_depends_on_the_search_path(void **state)
     char   dsn[700];
     if (!w->postgres)
         skip();
-    (void)snprintf(dsn, sizeof(dsn), "%s%coptions=-csearch_path%%3Dpg_catalog", w->dsn,
-                   strchr(w->dsn, '?') != NULL ? '&' : '?');
+    (void)snprintf(dsn, sizeof(dsn), "%s%coptions=-csearch_path%%3Dpg_catalog", w->direct,
+                   strchr(w->direct, '?') != NULL ? '&' : '?');
     pgqrs_store              *store   = NULL;
     const pgqrs_store_options options = world_options(w);
     queue(w, "orders");

@@ -7,7 +7,7 @@
 #include "support/peek.h"
 #include "support/world.h"
 
-/* A connection of the library, without the library above it. */
+/* A connection of the library, without the library above it; to the server itself. */
 typedef struct line {
     const pgqrs__backend *backend;
     pgqrs__db            *db;
@@ -22,9 +22,9 @@ static line dial(world *w)
             .connect_timeout_us = 10 * PGQRS_SECOND,
             .clock              = options.clock,
     };
-    line l = { .backend = pgqrs__backend_for(w->dsn, &failure) };
+    line l = { .backend = pgqrs__backend_for(w->direct, &failure) };
     assert_non_null(l.backend);
-    assert_ok(l.backend->open(w->dsn, &settings, &l.db, &failure));
+    assert_ok(l.backend->open(w->direct, &settings, &l.db, &failure));
     assert_ok(l.backend->connect(l.db, &l.conn, &failure));
     return l;
 }

@@ -85,12 +85,17 @@ static void g42_a_call_returns_by_its_deadline_and_tells_the_truth(void **state)
 /* End the library's connections to this case's schema, as an administrator or a fail-over would. */
 static void end_connections(world *w)
 {
-    char sql[300];
+    char pids[1000], sql[1200];
     (void)snprintf(sql, sizeof(sql),
-                   "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
-                   "WHERE pid <> pg_backend_pid() AND query LIKE '%%%s%%'",
+                   "SELECT '{' || coalesce(string_agg(pid::text, ','), '') || '}' "
+                   "FROM (SELECT pid, pg_terminate_backend(pid) AS told FROM pg_stat_activity "
+                   "WHERE pid <> pg_backend_pid() AND query LIKE '%%%s%%' OFFSET 0) a",
                    w->schema);
-    (void)sql_number(w, sql);
+    sql_text(w, sql, pids, sizeof(pids));
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ('%s'::int[])", pids);
+    while (sql_number(w, sql) > 0)
+        continue;
 }
 
 static void g42_operations_with_a_natural_key_survive_a_lost_connection(void **state)

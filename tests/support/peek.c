@@ -32,6 +32,11 @@ int64_t sql_number(world *w, const char *sql)
     return strtoll(text, NULL, 10);
 }
 
+void sql_text(world *w, const char *sql, char *out, size_t size)
+{
+    run(w, sql, out, size);
+}
+
 void sql_fingerprint(world *w, char *out, size_t size)
 {
     run(w,

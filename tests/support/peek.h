@@ -10,6 +10,8 @@ void sql_run(world *w, const char *sql);
 void sql_run_each(world *w, const char *postgres, const char *sqlite);
 /** The first column of the first row, as a number; 0 without a row. */
 int64_t sql_number(world *w, const char *sql);
+/** The same as text; "" without a row. */
+void sql_text(world *w, const char *sql, char *out, size_t size);
 
 /** One line that changes when any row of any table comes, goes or moves. */
 void sql_fingerprint(world *w, char *out, size_t size);

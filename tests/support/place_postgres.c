@@ -25,16 +25,19 @@ void place_make_postgres(world *w)
 {
     static unsigned made;
     char            sql[512], ignored[8];
-    const char     *dsn = getenv("PGQRS_TEST_PG");
+    const char     *dsn    = getenv("PGQRS_TEST_PG");
+    const char     *direct = getenv("PGQRS_TEST_PG_DIRECT");
     if (dsn == NULL) {
         print_message("PGQRS_TEST_PG does not say where a server is: skipped\n");
         exit(77);
     }
+    w->pooled = direct != NULL;
     (void)snprintf(w->dsn, sizeof(w->dsn), "%s", dsn);
+    (void)snprintf(w->direct, sizeof(w->direct), "%s", w->pooled ? direct : dsn);
     (void)snprintf(w->schema, sizeof(w->schema), "case_%ld_%u", (long)getpid(), made++);
-    w->pg = PQconnectdb(dsn);
+    w->pg = PQconnectdb(w->direct);
     if (PQstatus(w->pg) != CONNECTION_OK)
-        fail_msg("could not connect to PGQRS_TEST_PG: %s", PQerrorMessage(w->pg));
+        fail_msg("could not connect to the server: %s", PQerrorMessage(w->pg));
     (void)snprintf(sql, sizeof(sql),
                    "SET client_min_messages = warning; SET lock_timeout = '20s';"
                    "DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %s; SET search_path = %s",

@@ -17,6 +17,7 @@ void place_make_sqlite(world *w)
         fail_msg("could not make a directory for the case");
     (void)snprintf(w->path, sizeof(w->path), "%s/store.db", directory);
     (void)snprintf(w->dsn, sizeof(w->dsn), "sqlite://%s", w->path);
+    (void)snprintf(w->direct, sizeof(w->direct), "%s", w->dsn);
 }
 
 void place_remove_sqlite(world *w)

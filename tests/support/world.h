@@ -1,6 +1,7 @@
 /** The world of one case: a migrated, empty store of the backend under test, and a clock.
  *
- *  PGQRS_TEST_BACKEND says which backend ("sqlite", "postgres"), PGQRS_TEST_PG where PostgreSQL is.
+ *  PGQRS_TEST_BACKEND says which backend ("sqlite", "postgres"), PGQRS_TEST_PG where PostgreSQL is;
+ *  when that is a pooler, PGQRS_TEST_PG_DIRECT is the server behind it.
  *  Every case has a schema, or a file, of its own; nothing is left behind. The clock stands still
  *  until the case advances it, so no case sleeps.
  *
@@ -30,12 +31,14 @@
 typedef pgqrs_message message;
 
 typedef struct world {
-    pgqrs_store     *store;      /**< the store under test */
-    bool             postgres;   /**< which backend: for what only one of them has */
-    char             dsn[512];   /**< for stores that a case opens itself */
-    char             schema[64]; /**< PostgreSQL: the case's own; else "" */
-    char             path[256];  /**< SQLite: the file, and what lies beside it */
-    struct pg_conn  *pg;         /**< PostgreSQL: a connection of the case, in its schema */
+    pgqrs_store     *store;       /**< the store under test */
+    bool             postgres;    /**< which backend: for what only one of them has */
+    char             dsn[512];    /**< for stores that a case opens itself */
+    char             direct[512]; /**< the same; the server itself, when dsn is a pooler's */
+    bool             pooled;      /**< dsn is a transaction pooler's */
+    char             schema[64];  /**< PostgreSQL: the case's own; else "" */
+    char             path[256];   /**< SQLite: the file, and what lies beside it */
+    struct pg_conn  *pg;          /**< PostgreSQL: a connection of the case, in its schema */
     bool             real_clock;
     _Atomic(int64_t) wall_us;
     _Atomic(int64_t) monotonic_us;
@@ -118,7 +121,8 @@ void assert_gone(world *w, int64_t id);
  */
 
 int64_t trigger(world *w, const char *workflow, const char *input);
-/** The next run of a workflow: leased, as a worker would get it. NULL when there is none. */
+/** The next run of a workflow: leased, as a worker would get it; by a clock that stands still its
+ *  lease is not kept. NULL when there is none. */
 pgqrs_run *claim_run(world *w, const char *workflow);
 pgqrs_run *claim_run_from(world *w, pgqrs_store *store, const char *workflow);
 /** A handle on a run by its id, holding nothing. */
