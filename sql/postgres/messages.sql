@@ -284,7 +284,7 @@ FROM held h
 CROSS JOIN LATERAL (
     SELECT name, status, retries, retry_at, output, error FROM @schema.pgqrs_steps
     WHERE run_id = h.message_id OFFSET 0) s
-ORDER BY id, step_name NULLS FIRST;
+ORDER BY priority, id, step_name NULLS FIRST;
 
 -- Takes one message out of ready or scheduled, wherever it is.
 -- fragment: take

@@ -215,7 +215,7 @@ FROM @schema.pgqrs_leased l INDEXED BY pgqrs_leased_key
 CROSS JOIN @schema.pgqrs_messages m ON m.id = l.message_id
 CROSS JOIN @schema.pgqrs_steps s ON s.run_id = l.message_id
 WHERE l.queue_id = $queue AND l.lease = $lease
-ORDER BY 3, 12;
+ORDER BY 1, 3, 12;
 
 -- One message by its id, also before its time, also of a paused queue. No row: look where it is.
 -- name: message_claim_id

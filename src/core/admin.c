@@ -76,30 +76,12 @@ pgqrs_status pgqrs__write_all(pgqrs_store *store, pgqrs__stmt stmt, const pgqrs_
     int64_t      done;
 
     do {
-        rc = pgqrs__write_int(store, stmt, scalars, &done, error);
+        rc = pgqrs__write_int_again(store, stmt, scalars, &done, error);
         if (rc != PGQRS_OK)
             return rc;
         *total += done;
     } while (done >= PGQRS__SWEEP_ROWS);
     return PGQRS_OK;
-}
-
-pgqrs_status pgqrs__run_again(pgqrs_store *store, pgqrs__call *call, pgqrs_error *error)
-{
-    pgqrs_error  own;
-    pgqrs_status rc;
-
-    if (error == NULL)
-        error = &own;
-    rc = pgqrs__run(store, PGQRS__MODE_WRITE, call, 1, error);
-    if (rc == PGQRS_OK || (error->flags & PGQRS_MAYBE_APPLIED) == 0)
-        return rc;
-    if (call->restart != NULL)
-        call->restart(call);
-    rc = pgqrs__run(store, PGQRS__MODE_WRITE, call, 1, error);
-    if (rc != PGQRS_OK)
-        pgqrs__flag(error, PGQRS_MAYBE_APPLIED); /* the first one, whatever became of the second */
-    return rc;
 }
 
 static int compare_values(const void *a, const void *b)

@@ -32,13 +32,30 @@ pgqrs_status pgqrs__write_int(pgqrs_store *store, pgqrs__stmt stmt, const pgqrs_
 pgqrs_status pgqrs__write_int_again(pgqrs_store *store, pgqrs__stmt stmt, const pgqrs__val *scalars,
                                     int64_t *out, pgqrs_error *error);
 /* Write, in transactions of PGQRS__SWEEP_ROWS (which is what the scalars say), until one had less
- * to do. Column 0 of each is added to *total, also when a later one fails. */
+ * to do. Column 0 of each is added to *total, also when a later one fails; what was done by one
+ * whose answer was lost is not. */
 pgqrs_status pgqrs__write_all(pgqrs_store *store, pgqrs__stmt stmt, const pgqrs__val *scalars,
                               int64_t *total, pgqrs_error *error);
 
-/* Run in MODE_WRITE what may as well happen twice: when the answer was lost, it is asked for again.
- */
+/* Looking for an answer that was lost. */
+typedef struct pgqrs__lost {
+    int64_t deadline_us;
+    int64_t delay_us;
+    bool    once; /* an answer was lost: "no" may mean "done before" */
+} pgqrs__lost;
+
+/* After a failure of what may as well happen twice: whether to ask again. Then it has slept; else
+ * the error says MAYBE_APPLIED if ever an answer was lost. (lost.c) */
+bool pgqrs__lost_again(pgqrs__lost *lost, pgqrs_status rc, pgqrs_error *error);
+
+/* Run in MODE_WRITE what may as well happen twice: when the answer was lost, it is asked for again,
+ * until the deadline. */
 pgqrs_status pgqrs__run_again(pgqrs_store *store, pgqrs__call *call, pgqrs_error *error);
+
+/* Run in MODE_WRITE, and commit in a round trip of its own: when the commit's answer is lost
+ * (*out_lost, with an error), the rows have come, and say what to look for. */
+pgqrs_status pgqrs__run_in_two(pgqrs_store *store, pgqrs__call *call, bool *out_lost,
+                               pgqrs_error *error);
 
 /* The ids as argument rows, each once, in ascending order, so that two calls at a time lock in the
  * same order. *count becomes the number of rows. Free with pgqrs__free(); NULL when out of memory.

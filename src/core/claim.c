@@ -1,5 +1,5 @@
 /* Taking messages out: claims, claims that wait, and one message by its id. */
-#include "core/core.h"
+#include "core/admin.h"
 #include "util/clock.h"
 #include "util/random.h"
 
@@ -478,24 +478,42 @@ pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue, const pgqrs_clai
 
 /* --- By id ------------------------------------------------------------------------------------ */
 
+typedef struct whereabouts {
+    pgqrs_state state; /* 0: nowhere */
+    int64_t     queue_id;
+} whereabouts;
+
 static pgqrs_status where_row(pgqrs__call *call, const pgqrs__val *cols)
 {
-    *(pgqrs_state *)call->user = (pgqrs_state)pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FIND_STATE]);
+    whereabouts *found = call->user;
+
+    found->state    = (pgqrs_state)pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FIND_STATE]);
+    found->queue_id = pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FIND_QUEUE_ID]);
     return PGQRS_OK;
 }
 
-/* Why a message could not be claimed; PGQRS_OK: it could be by now. */
-static pgqrs_status not_claimable(pgqrs_store *store, int64_t id, pgqrs_error *error)
+/* Why a message could not be claimed; PGQRS_OK: it could be by now, or, when the answer to a claim
+ * of ours was lost, we hold it: then it is in `messages`. */
+static pgqrs_status not_claimable(pgqrs_store *store, int64_t id, bool lost,
+                                  pgqrs_messages *messages, pgqrs_error *error)
 {
     const pgqrs__val args[] = { pgqrs__int(id) };
-    pgqrs_state      state  = (pgqrs_state)0;
+    whereabouts      found  = { 0 };
     pgqrs_status     rc;
 
-    rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, args, where_row, &state,
+    rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, args, where_row, &found,
                         error);
+    if (rc == PGQRS_OK && lost && found.state == PGQRS_STATE_LEASED) {
+        const pgqrs__val held[] = { pgqrs__int(found.queue_id), pgqrs__int(messages->lease) };
+
+        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_CLAIM_AGAIN, held,
+                            again_row, messages, error);
+        if (rc == PGQRS_OK && messages->rows->count > 0)
+            return rc;
+    }
     if (rc != PGQRS_OK)
         return rc;
-    switch (state) {
+    switch (found.state) {
     case PGQRS_STATE_READY:
     case PGQRS_STATE_SCHEDULED:
         return PGQRS_OK;
@@ -508,7 +526,7 @@ static pgqrs_status not_claimable(pgqrs_store *store, int64_t id, pgqrs_error *e
     case PGQRS_STATE_CANCELLED:
     case PGQRS_STATE_DEAD:
         return pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_MESSAGE, "message %lld has ended: %s",
-                           (long long)id, pgqrs_state_name(state));
+                           (long long)id, pgqrs_state_name(found.state));
     }
     return pgqrs__fail(error, PGQRS_ENOTFOUND, PGQRS_OBJECT_MESSAGE, "message %lld does not exist",
                        (long long)id);
@@ -518,6 +536,7 @@ pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_clai
                                 pgqrs_messages **out_messages, pgqrs_error *error)
 {
     pgqrs_messages *messages = pgqrs__messages_new();
+    pgqrs__lost     lost     = { .deadline_us = pgqrs__deadline(store) };
     pgqrs_error     own;
     pgqrs_status    rc;
 
@@ -533,12 +552,19 @@ pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_clai
                                 pgqrs__now(store, options->now_us) };
 
     for (int tries = 0;; tries++) {
-        pgqrs__messages_clear(messages);
-        rc = pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_MESSAGE_CLAIM_ID, args, again_row,
-                            messages, error);
+        do {
+            pgqrs__messages_clear(messages);
+            rc = pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_MESSAGE_CLAIM_ID, args,
+                                again_row, messages, error);
+        } while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
         if (rc != PGQRS_OK || messages->rows->count > 0)
             break;
-        rc = not_claimable(store, id, error);
+        rc = not_claimable(store, id, lost.once, messages, error);
+        if (messages->rows->count > 0)
+            break;
+        if (rc != PGQRS_OK && lost.once && (error->flags & PGQRS_RETRYABLE) != 0
+            && pgqrs__lost_again(&lost, rc, error))
+            continue;
         if (rc != PGQRS_OK)
             break;
         if (tries == 10) { /* it moves all the time: others want it too */

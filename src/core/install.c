@@ -6,6 +6,8 @@
  */
 #include "core/install.h"
 
+#include "core/admin.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -205,6 +207,7 @@ done:
 pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
 {
     pgqrs__rows *rows = NULL;
+    pgqrs__lost  lost = { 0 };
     pgqrs_error  own;
     int64_t      deadline_us;
     pgqrs_status rc;
@@ -218,12 +221,16 @@ pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
     rows = pgqrs__rows_new(sizeof(pgqrs__applied));
     if (rows == NULL)
         return pgqrs__nomem(error);
-    deadline_us = pgqrs__deadline(store);
-    rc          = install(store, rows, deadline_us, error);
-    /* Once more, also when the commit's answer was lost: what is applied is not applied again. */
-    if (rc != PGQRS_OK && rc != PGQRS_ETIMEDOUT
-        && (error->flags & (PGQRS_RETRYABLE | PGQRS_MAYBE_APPLIED)) != 0)
+    deadline_us      = pgqrs__deadline(store);
+    lost.deadline_us = deadline_us;
+    for (int tries = 0;; tries++) {
         rc = install(store, rows, deadline_us, error);
+        /* Once more, and as long as the commit's answer is lost: what is applied stays so. */
+        if (rc == PGQRS_OK
+            || (!pgqrs__lost_again(&lost, rc, error)
+                && (tries > 0 || rc == PGQRS_ETIMEDOUT || (error->flags & PGQRS_RETRYABLE) == 0)))
+            break;
+    }
     pgqrs__rows_free(rows);
     return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
 }

@@ -211,6 +211,7 @@ pgqrs_status pgqrs_message_list(pgqrs_store *store, const char *queue,
 /* What one statement brought back. */
 typedef struct replayed {
     size_t     count;
+    int64_t    first;  /* its row among those that were asked, from 0 */
     pgqrs__map queues; /* a set of their ids */
 } replayed;
 
@@ -219,7 +220,8 @@ static pgqrs_status take_replayed(pgqrs__call *call, const pgqrs__val *cols)
     replayed *into  = call->user;
     int64_t   queue = pgqrs__as_int(cols[PGQRS__COL_MESSAGE_REPLAY_QUEUE_ID]);
 
-    into->count++;
+    if (into->count++ == 0)
+        into->first = pgqrs__as_int(cols[PGQRS__COL_MESSAGE_REPLAY_N]) - 1;
     return pgqrs__map_put_i64(&into->queues, (uint64_t)queue, 0) ? PGQRS_OK : PGQRS_ENOMEM;
 }
 
@@ -231,14 +233,48 @@ static void restart_replayed(pgqrs__call *call)
     pgqrs__map_clear(&into->queues);
 }
 
+static pgqrs_status state_find(pgqrs_store *store, int64_t id, int64_t *out_state,
+                               pgqrs_error *error);
+
+/* Bring back these rows. When the commit's answer is lost, one of them tells for all: it is no
+ * longer where it was, or nothing has happened and it is tried again. */
+static pgqrs_status replay_some(pgqrs_store *store, pgqrs__call *call, pgqrs_error *error)
+{
+    const replayed *found = call->user;
+    pgqrs__lost     wait  = { .deadline_us = pgqrs__deadline(store) };
+    pgqrs_status    rc;
+    bool            lost;
+
+    for (;;) {
+        int64_t state = 0;
+
+        restart_replayed(call);
+        rc = pgqrs__run_in_two(store, call, &lost, error);
+        if (rc == PGQRS_OK || !lost)
+            return rc;
+        do {
+            if (found->count == 0) /* and nothing was to happen */
+                return pgqrs__ok(error);
+            if (!pgqrs__lost_again(&wait, rc, error))
+                return rc;
+            rc = state_find(store, call->parts->rows[found->first].as.i, &state, error);
+        } while (rc != PGQRS_OK);
+        if (state != PGQRS_STATE_DEAD && state != PGQRS_STATE_ERROR)
+            return PGQRS_OK;
+    }
+}
+
 pgqrs_status pgqrs_replay(pgqrs_store *store, const int64_t *ids, size_t count, size_t *out_count,
                           pgqrs_error *error)
 {
     pgqrs__val  *rows  = NULL;
     replayed     found = { 0 };
     size_t       total = 0;
+    pgqrs_error  own;
     pgqrs_status rc;
 
+    if (error == NULL)
+        error = &own;
     if (out_count != NULL)
         *out_count = 0;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK || count == 0
@@ -267,8 +303,7 @@ pgqrs_status pgqrs_replay(pgqrs_store *store, const int64_t *ids, size_t count, 
                   .restart = restart_replayed,
         };
 
-        restart_replayed(&call);
-        rc = pgqrs__run(store, PGQRS__MODE_WRITE, &call, 1, error);
+        rc = replay_some(store, &call, error);
         if (rc != PGQRS_OK)
             break;
         total += found.count;
@@ -305,7 +340,7 @@ pgqrs_status pgqrs_dead_purge(pgqrs_store *store, const char *queue, int64_t lim
             [PGQRS__ARG_DEAD_PURGE_QUEUE]    = pgqrs__int(ref.id),
             [PGQRS__ARG_DEAD_PURGE_MAX_ROWS] = pgqrs__int(asked),
         };
-        rc = pgqrs__write_int(store, PGQRS__STMT_DEAD_PURGE, args, &done, error);
+        rc = pgqrs__write_int_again(store, PGQRS__STMT_DEAD_PURGE, args, &done, error);
         if (rc != PGQRS_OK)
             break;
         total += done;
@@ -343,9 +378,9 @@ static pgqrs_status state_find(pgqrs_store *store, int64_t id, int64_t *out_stat
 pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id, pgqrs_state *out_state,
                           pgqrs_error *error)
 {
+    pgqrs__lost  lost = { 0 }; /* what we find may be what we did */
     pgqrs_error  own;
     pgqrs_status rc;
-    bool         lost = false; /* an answer was: what we find may be what we did */
 
     if (error == NULL)
         error = &own;
@@ -358,15 +393,14 @@ pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id, pgqrs_state *out_state
         [PGQRS__ARG_MESSAGE_CANCEL_MESSAGE] = pgqrs__int(id),
         [PGQRS__ARG_MESSAGE_CANCEL_NOW]     = pgqrs__now(store, 0),
     };
+    lost.deadline_us = pgqrs__deadline(store);
     for (int tries = 0; tries < CANCEL_TRIES; tries++) {
         pgqrs_state state;
         int64_t     found;
 
-        rc = pgqrs__write_int(store, PGQRS__STMT_MESSAGE_CANCEL, args, &found, error);
-        if (rc != PGQRS_OK && !lost && (error->flags & PGQRS_MAYBE_APPLIED) != 0) {
-            lost = true;
-            continue;
-        }
+        do
+            rc = pgqrs__write_int(store, PGQRS__STMT_MESSAGE_CANCEL, args, &found, error);
+        while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
         if (rc != PGQRS_OK)
             break;
         if (found != 0) { /* leased and marked, or archived */
@@ -376,13 +410,15 @@ pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id, pgqrs_state *out_state
             return PGQRS_OK;
         }
         /* It was in no place when each was looked at: it is gone, has ended, or moved meanwhile. */
-        rc = state_find(store, id, &found, error);
+        do
+            rc = state_find(store, id, &found, error);
+        while (rc != PGQRS_OK && lost.once && pgqrs__lost_again(&lost, rc, error));
         if (rc != PGQRS_OK)
             break;
         state = (pgqrs_state)found;
         if (found == 0)
             return message_missing(id, error);
-        if (lost && state == PGQRS_STATE_CANCELLED) {
+        if (lost.once && state == PGQRS_STATE_CANCELLED) {
             if (out_state != NULL)
                 *out_state = state;
             return PGQRS_OK;
@@ -395,7 +431,7 @@ pgqrs_status pgqrs_cancel(pgqrs_store *store, int64_t id, pgqrs_state *out_state
     if (rc == PGQRS_OK)
         rc = pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_MESSAGE,
                          "message %" PRId64 " moved whenever it was looked for", id);
-    if (lost)
+    if (lost.once)
         pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
     return rc;
 }

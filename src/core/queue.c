@@ -234,14 +234,78 @@ static pgqrs_status name_taken(const char *name, bool workflow, pgqrs_error *err
     return PGQRS_EEXISTS;
 }
 
+/* Whether the queue of this name is as it was to be made. */
+typedef struct likeness {
+    const pgqrs_queue_options *options;
+    bool                       same;
+} likeness;
+
+static pgqrs_status take_likeness(pgqrs__call *call, const pgqrs__val *cols)
+{
+    likeness                  *into = call->user;
+    const pgqrs_queue_options *o    = into->options;
+    const pgqrs__val           kept = retention_value(o->retention_us);
+    const pgqrs__val           has  = cols[PGQRS__COL_QUEUE_FIND_RETENTION_US];
+
+    into->same = pgqrs__as_int(cols[PGQRS__COL_QUEUE_FIND_LEASE_US]) == o->lease_us
+                 && pgqrs__as_int(cols[PGQRS__COL_QUEUE_FIND_MAX_ATTEMPTS]) == o->max_attempts
+                 && pgqrs__as_int(cols[PGQRS__COL_QUEUE_FIND_BACKOFF_US]) == o->backoff_us
+                 && pgqrs__as_int(cols[PGQRS__COL_QUEUE_FIND_BACKOFF_MAX_US]) == o->backoff_max_us
+                 && has.kind == kept.kind && pgqrs__as_int(has) == pgqrs__as_int(kept);
+    return PGQRS_OK;
+}
+
+/* After a lost answer: a queue that was not there before, and is what we asked for, we have made.
+ */
+static pgqrs_status was_made(pgqrs_store *store, const char *name,
+                             const pgqrs_queue_options *options, pgqrs__lost *lost, bool *out_made,
+                             pgqrs_error *error)
+{
+    const pgqrs__val args[] = { [PGQRS__ARG_QUEUE_FIND_NAME] = pgqrs__text(name) };
+    likeness         found  = { .options = options };
+    pgqrs_status     rc;
+
+    do
+        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_QUEUE_FIND, args, take_likeness,
+                            &found, error);
+    while (rc != PGQRS_OK && pgqrs__lost_again(lost, rc, error));
+    *out_made = found.same;
+    return rc;
+}
+
+/* Find it, or make it. *out_ref is empty when the name was freed and taken in this instant. */
+static pgqrs_status find_or_insert(pgqrs_store *store, const char *name, bool workflow,
+                                   const pgqrs_queue_options *options, bool *out_created,
+                                   pgqrs__queue_ref *out_ref, pgqrs_error *error)
+{
+    pgqrs_status rc = ref_ask(store, name, out_ref, error);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    if (out_ref->id != 0)
+        return out_ref->workflow == workflow ? PGQRS_OK
+                                             : name_taken(name, out_ref->workflow, error);
+    rc = insert(store, name, workflow, options, &out_ref->id, error);
+    if (rc != PGQRS_OK || out_ref->id == 0)
+        return rc;
+    out_ref->workflow = workflow;
+    *out_created      = true;
+    pgqrs__queue_ref_put(store, name, *out_ref);
+    return PGQRS_OK;
+}
+
 pgqrs_status pgqrs__queue_make(pgqrs_store *store, const char *name, bool workflow,
                                const pgqrs_queue_options *given, bool *out_created,
                                pgqrs__queue_ref *out_ref, pgqrs_error *error)
 {
     pgqrs_object        object = workflow ? PGQRS_OBJECT_WORKFLOW : PGQRS_OBJECT_QUEUE;
+    pgqrs__lost         lost   = { .deadline_us = pgqrs__deadline(store) };
     pgqrs_queue_options options;
+    pgqrs_error         own;
     pgqrs_status        rc;
 
+    if (error == NULL)
+        error = &own;
     *out_created = false;
     *out_ref     = (pgqrs__queue_ref){ 0 };
     rc           = pgqrs__check_name(name, workflow ? "workflow" : "queue", object, error);
@@ -252,21 +316,17 @@ pgqrs_status pgqrs__queue_make(pgqrs_store *store, const char *name, bool workfl
         return rc;
     settings_default(&options, store);
 
-    for (int tries = 0; tries < TRIES; tries++) {
-        rc = ref_ask(store, name, out_ref, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        if (out_ref->id != 0)
-            return out_ref->workflow == workflow ? PGQRS_OK
-                                                 : name_taken(name, out_ref->workflow, error);
-        rc = insert(store, name, workflow, &options, &out_ref->id, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        if (out_ref->id != 0) {
-            out_ref->workflow = workflow;
-            *out_created      = true;
-            pgqrs__queue_ref_put(store, name, *out_ref);
-            return PGQRS_OK;
+    for (int tries = 0; tries < TRIES;) {
+        rc = find_or_insert(store, name, workflow, &options, out_created, out_ref, error);
+        if (rc != PGQRS_OK) {
+            if (!pgqrs__lost_again(&lost, rc, error))
+                return rc;
+        } else if (out_ref->id != 0) {
+            return lost.once && !*out_created
+                       ? was_made(store, name, &options, &lost, out_created, error)
+                       : PGQRS_OK;
+        } else {
+            tries++;
         }
     }
     return pgqrs__fail(error, PGQRS_EBUSY, object,
@@ -294,19 +354,12 @@ static pgqrs_status ensure(pgqrs_store *store, const char *name, bool workflow,
                            const pgqrs_queue_options *options, pgqrs_error *error)
 {
     pgqrs__queue_ref ref;
-    pgqrs_error      own;
     pgqrs_status     rc;
     bool             created;
 
-    if (error == NULL)
-        error = &own;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK)
         return rc;
-    rc = pgqrs__queue_make(store, name, workflow, options, &created, &ref, error);
-    /* An answer that was lost is no matter here: it is there now, or it is made again. */
-    if (rc != PGQRS_OK && (error->flags & PGQRS_MAYBE_APPLIED) != 0)
-        rc = pgqrs__queue_make(store, name, workflow, options, &created, &ref, error);
-    return rc;
+    return pgqrs__queue_make(store, name, workflow, options, &created, &ref, error);
 }
 
 pgqrs_status pgqrs_queue_ensure(pgqrs_store *store, const char *queue,
@@ -505,6 +558,7 @@ static pgqrs_status deletion_done(pgqrs_store *store, int64_t queue_id, bool for
 pgqrs_status pgqrs_queue_delete(pgqrs_store *store, const char *queue, bool force,
                                 pgqrs_error *error)
 {
+    pgqrs__lost  lost       = { 0 };
     int64_t      refused_id = 0; /* it was not deleted, though it was there just before */
     int64_t      lost_id    = 0; /* the answer was lost: it is deleted unless it is still there */
     pgqrs_error  own;
@@ -514,32 +568,35 @@ pgqrs_status pgqrs_queue_delete(pgqrs_store *store, const char *queue, bool forc
         error = &own;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK)
         return rc;
-    for (int tries = 0; tries < TRIES; tries++) {
+    lost.deadline_us = pgqrs__deadline(store);
+    for (int tries = 0; tries < TRIES;) {
         pgqrs__queue_ref ref;
         int64_t          deleted;
 
         rc = pgqrs__queue_named(store, queue, PGQRS_OBJECT_QUEUE, &ref, error);
         if (lost_id != 0 && (rc == PGQRS_ENOTFOUND || (rc == PGQRS_OK && ref.id != lost_id)))
             return deletion_done(store, lost_id, force, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        if (ref.id == refused_id) {
+        if (rc == PGQRS_OK && ref.id == refused_id) {
             pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_QUEUE, "queue \"%s\" has leased messages",
                         queue);
             pgqrs__hint(error, "Wait for their holders to finish, or delete it by force.");
             return PGQRS_ESTATE;
         }
-        rc = delete_once(store, ref.id, force, &deleted, error);
-        pgqrs__queue_ref_forget(store, queue);
-        if (rc == PGQRS_OK && deleted != 0)
+        if (rc == PGQRS_OK) {
+            rc = delete_once(store, ref.id, force, &deleted, error);
+            pgqrs__queue_ref_forget(store, queue);
+        }
+        if (rc != PGQRS_OK) {
+            if (!pgqrs__lost_again(&lost, rc, error))
+                return rc;
+            if (lost_id == 0)
+                lost_id = ref.id;
+            continue;
+        }
+        if (deleted != 0)
             return deletion_done(store, ref.id, force, error);
-        if (rc
-            == PGQRS_OK) /* something is leased, or it went in this instant: the name will tell */
-            refused_id = ref.id;
-        else if (lost_id == 0 && (error->flags & PGQRS_MAYBE_APPLIED) != 0)
-            lost_id = ref.id;
-        else
-            return rc;
+        refused_id = ref.id; /* something is leased, or it went now: the name will tell */
+        tries++;
     }
     return pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_QUEUE,
                        "queue \"%s\" is being created and deleted by others", queue);

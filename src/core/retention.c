@@ -40,8 +40,14 @@ static pgqrs_status take_page(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_OK;
 }
 
+static void restart_page(pgqrs__call *call)
+{
+    *(page *)call->user = (page){ 0 };
+}
+
+/* Who is patient looks for an answer that is lost. */
 static pgqrs_status sweep_page(pgqrs_store *store, int64_t queue_id, int64_t after_id,
-                               pgqrs__val now, page *out, pgqrs_error *error)
+                               pgqrs__val now, bool patient, page *out, pgqrs_error *error)
 {
     const pgqrs__val args[] = {
         [PGQRS__ARG_RETENTION_SWEEP_QUEUE]    = pgqrs__int(queue_id),
@@ -50,9 +56,17 @@ static pgqrs_status sweep_page(pgqrs_store *store, int64_t queue_id, int64_t aft
         [PGQRS__ARG_RETENTION_SWEEP_NOW]      = now,
     };
 
+    pgqrs__call call = {
+        .stmt    = PGQRS__STMT_RETENTION_SWEEP,
+        .scalars = args,
+        .on_row  = take_page,
+        .user    = out,
+        .restart = restart_page,
+    };
+
     *out = (page){ 0 };
-    return pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_RETENTION_SWEEP, args, take_page,
-                          out, error);
+    return patient ? pgqrs__run_again(store, &call, error)
+                   : pgqrs__run(store, PGQRS__MODE_WRITE, &call, 1, error);
 }
 
 /* A deleted queue. */
@@ -82,9 +96,12 @@ static pgqrs_status tombstones_read(pgqrs_store *store, pgqrs__val now, pgqrs__r
 }
 
 /* Remove a portion of what a deleted queue left behind; forget a queue that left nothing. */
-static pgqrs_status tombstone_sweep(pgqrs_store *store, const tombstone *item, int64_t *out_removed,
-                                    pgqrs_error *error)
+static pgqrs_status tombstone_sweep(pgqrs_store *store, const tombstone *item, bool patient,
+                                    int64_t *out_removed, pgqrs_error *error)
 {
+    pgqrs_status (*write)(pgqrs_store *, pgqrs__stmt, const pgqrs__val *, int64_t *,
+                          pgqrs_error *) = patient ? pgqrs__write_int_again : pgqrs__write_int;
+
     const pgqrs__val sweep[] = {
         [PGQRS__ARG_QUEUE_SWEEP_QUEUE]    = pgqrs__int(item->id),
         [PGQRS__ARG_QUEUE_SWEEP_MAX_ROWS] = pgqrs__int(PGQRS__SWEEP_ROWS),
@@ -93,9 +110,9 @@ static pgqrs_status tombstone_sweep(pgqrs_store *store, const tombstone *item, i
     pgqrs_status     rc;
     int64_t          id;
 
-    rc = pgqrs__write_int(store, PGQRS__STMT_QUEUE_SWEEP, sweep, out_removed, error);
+    rc = write(store, PGQRS__STMT_QUEUE_SWEEP, sweep, out_removed, error);
     if (rc == PGQRS_OK && *out_removed == 0 && item->forget)
-        rc = pgqrs__write_int(store, PGQRS__STMT_QUEUE_FORGET, forget, &id, error);
+        rc = write(store, PGQRS__STMT_QUEUE_FORGET, forget, &id, error);
     return rc;
 }
 
@@ -131,7 +148,7 @@ static pgqrs_status sweep_archives(pgqrs_store *store, pgqrs__val now, int64_t *
         page           last = { 0 };
 
         do {
-            rc = sweep_page(store, *id, last.last_id, now, &last, error);
+            rc = sweep_page(store, *id, last.last_id, now, true, &last, error);
             if (rc == PGQRS_OK)
                 *total += last.removed;
         } while (rc == PGQRS_OK && last.scanned >= PGQRS__SWEEP_ROWS);
@@ -153,7 +170,7 @@ static pgqrs_status sweep_tombstones(pgqrs_store *store, pgqrs__val now, pgqrs_e
         int64_t          removed;
 
         do
-            rc = tombstone_sweep(store, item, &removed, error);
+            rc = tombstone_sweep(store, item, true, &removed, error);
         while (rc == PGQRS_OK && removed > 0);
     }
     pgqrs__rows_free(rows);
@@ -244,7 +261,7 @@ static pgqrs_status idle_archive(pgqrs_store *store, sweep_turn *turn, pgqrs_err
     page         found;
     pgqrs_status rc;
 
-    rc = sweep_page(store, turn->queue_id, turn->after, pgqrs__null(), &found, error);
+    rc = sweep_page(store, turn->queue_id, turn->after, pgqrs__null(), false, &found, error);
     if (rc != PGQRS_OK)
         return rc;
     if (found.scanned >= PGQRS__SWEEP_ROWS && (found.removed > 0 || turn->walks))
@@ -286,8 +303,8 @@ static pgqrs_status idle_tombstones(pgqrs_store *store, bool *out_more, pgqrs_er
     /* From anywhere: those at the front may have nothing left and wait for their hour to pass. */
     first = rows->count == 0 ? 0 : (size_t)pgqrs__random_i63() % rows->count;
     for (size_t i = 0; i < rows->count && i < IDLE_TOMBSTONES; i++) {
-        rc = tombstone_sweep(store, pgqrs__rows_at(rows, (first + i) % rows->count), &removed,
-                             error);
+        rc = tombstone_sweep(store, pgqrs__rows_at(rows, (first + i) % rows->count), false,
+                             &removed, error);
         if (rc != PGQRS_OK || removed > 0)
             break;
     }

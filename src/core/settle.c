@@ -1,6 +1,6 @@
 /* What a holder does with leased messages: finish, delete, give back, fail, extend. Each names
  * (lease, message); who no longer holds it changes nothing [G-06]. */
-#include "core/core.h"
+#include "core/admin.h"
 
 #include <stdlib.h>
 
@@ -214,16 +214,21 @@ static pgqrs_status resolve(pgqrs_store *store, pgqrs__op *op, const pgqrs_messa
                                   .nparts = 1,
                                   .on_row = ended_row,
                                   .user   = &ended };
+    pgqrs__lost       lost    = { .deadline_us = op->deadline_us, .once = true };
     pgqrs_status      rc;
 
     if (op->kind == PGQRS__OP_FINISH) {
-        rc = pgqrs__run(store, PGQRS__MODE_READ, &find, 1, error);
+        do
+            rc = pgqrs__run(store, PGQRS__MODE_READ, &find, 1, error);
+        while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
         if (rc == PGQRS_OK && ended.lease == message->lease)
             *answer = PGQRS__ANSWER_YES
                       | (ended.state == PGQRS__ARCHIVE_CANCELLED ? PGQRS__ANSWER_CANCELLED : 0);
     } else {
-        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, asked + 1, there_row,
-                            &there, error);
+        do
+            rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, asked + 1,
+                                there_row, &there, error);
+        while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
         if (rc == PGQRS_OK && !there)
             *answer = PGQRS__ANSWER_YES;
     }

@@ -333,6 +333,7 @@ static pgqrs_status record(pgqrs_step *step, pgqrs__recorded *r)
     int64_t      sent_us = pgqrs__lease_clock(run->store);
     pgqrs__op   *op      = record_op(step, r);
     bool         remembered;
+    bool         lost;
     uint32_t     answer;
     pgqrs_error  error;
     pgqrs_status rc;
@@ -346,11 +347,14 @@ static pgqrs_status record(pgqrs_step *step, pgqrs__recorded *r)
     else
         rc = pgqrs__perform(run->store, &op, &error);
     answer = rc == PGQRS_OK ? op->answers[0] : 0;
+    lost   = rc == PGQRS_OK && op->lost;
     pgqrs__op_free(op);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
     if ((answer & PGQRS__ANSWER_YES) == 0) {
         pgqrs__lease_lost(run->message.id, &error);
+        if (lost) /* it may have been recorded the first time: the next holder has it then */
+            pgqrs__flag(&error, PGQRS_MAYBE_APPLIED);
         return pgqrs__run_failed(run, &error);
     }
     r->name = step->name;

@@ -319,14 +319,51 @@ pgqrs_status pgqrs_worker_release(pgqrs_store *store, int64_t worker, int64_t *o
     return rc;
 }
 
+/* Each once: a statement whose answer was lost is sent again. */
 static pgqrs_status take_id(pgqrs__call *call, const pgqrs__val *cols)
 {
-    int64_t *id = pgqrs__rows_add(call->user);
+    const int64_t named = pgqrs__as_int(cols[PGQRS__COL_WORKER_STOP_STALE_ID]);
+    pgqrs__rows  *rows  = call->user;
+    int64_t      *id;
 
+    for (size_t i = 0; i < rows->count; i++)
+        if (*(const int64_t *)pgqrs__rows_at(rows, i) == named)
+            return PGQRS_OK;
+    id = pgqrs__rows_add(rows);
     if (id == NULL)
         return PGQRS_ENOMEM;
-    *id = pgqrs__as_int(cols[PGQRS__COL_WORKER_STOP_STALE_ID]);
+    *id = named;
     return PGQRS_OK;
+}
+
+/* Stop the silent ones. An answer that was lost is asked for again, and who was named before stays:
+ * then *out_sure is false, since some of them may have been heard of in between. */
+static pgqrs_status stop_stale(pgqrs_store *store, pgqrs__call *call, bool *out_sure,
+                               pgqrs_error *error)
+{
+    pgqrs__lost  wait = { .deadline_us = pgqrs__deadline(store) };
+    pgqrs_status rc;
+    bool         lost;
+
+    *out_sure = true;
+    for (;;) {
+        rc = pgqrs__run_in_two(store, call, &lost, error);
+        if (rc == PGQRS_OK || !pgqrs__lost_again(&wait, rc, error))
+            return rc;
+        *out_sure = false;
+    }
+}
+
+static bool is_stopped(pgqrs_store *store, int64_t worker)
+{
+    pgqrs_worker_records *found = NULL;
+    bool                  stopped;
+
+    if (pgqrs_worker_get(store, worker, &found, NULL) != PGQRS_OK)
+        return false;
+    stopped = pgqrs_worker_records_at(found, 0)->status == PGQRS_WORKER_STOPPED;
+    pgqrs_worker_records_free(found);
+    return stopped;
 }
 
 pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us, int64_t now_us,
@@ -334,8 +371,13 @@ pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us, int
 {
     pgqrs__rows *stopped  = NULL;
     int64_t      released = 0;
+    int64_t      count    = 0;
+    bool         sure;
+    pgqrs_error  own;
     pgqrs_status rc;
 
+    if (error == NULL)
+        error = &own;
     if (out_count != NULL)
         *out_count = 0;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
@@ -355,20 +397,19 @@ pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us, int
         .scalars = args,
         .on_row  = take_id,
         .user    = stopped,
-        .restart = pgqrs__restart_rows,
     };
-    rc = pgqrs__run(store, PGQRS__MODE_WRITE, &call, 1, error);
-    if (rc != PGQRS_OK)
-        goto done;
-    if (out_count != NULL)
-        *out_count = (int64_t)stopped->count;
+    rc = stop_stale(store, &call, &sure, error);
     /* What cannot be given back now comes back when its lease passes. */
     for (size_t i = 0; rc == PGQRS_OK && i < stopped->count; i++) {
         const int64_t *worker = pgqrs__rows_at(stopped, i);
 
+        if (!sure && !is_stopped(store, *worker))
+            continue;
+        count++;
         rc = release(store, *worker, now_us, &released, error);
     }
-done:
+    if (out_count != NULL)
+        *out_count = count;
     pgqrs__rows_free(stopped);
     return rc;
 }

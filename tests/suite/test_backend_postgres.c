@@ -95,7 +95,7 @@ static pgqrs__settings settings_of(world *w)
 static line dial(world *w)
 {
     const pgqrs__settings settings = settings_of(w);
-    return dial_with(w, &settings, w->dsn);
+    return dial_with(w, &settings, w->direct);
 }
 
 static void hang_up(const line *l)
@@ -168,7 +168,7 @@ static void *meddle(void *arg)
 
 static void meddle_with(meddler *m, world *w, const line *l)
 {
-    m->dsn = w->dsn;
+    m->dsn = w->direct;
     m->pid = PQbackendPID(l->conn->pg);
     assert_int_equal(0, pthread_create(&m->thread, NULL, meddle, m));
 }
@@ -335,7 +335,7 @@ static void nothing_is_left_in_the_session_of_a_pooler(void **state)
     world          *w        = *state;
     pgqrs__settings settings = settings_of(w);
     settings.pooled          = 1;
-    line l                   = dial_with(w, &settings, w->dsn);
+    line l                   = dial_with(w, &settings, w->direct);
     assert_ok(put_in(&l, PGQRS__MODE_WRITE));
     assert_ok(B->begin(l.conn, INT64_MAX, &failure));
     assert_ok(put_in(&l, PGQRS__MODE_INSIDE));
@@ -439,7 +439,7 @@ static void the_users_startup_options_are_kept(void **state)
     char            dsn[1024];
     settings.schema = NULL; /* from the search_path, which only the option sets */
     (void)snprintf(dsn, sizeof(dsn), "%s%coptions=-csearch_path%%3D%s%%20-cstatement_timeout%%3D7s",
-                   w->dsn, strchr(w->dsn, '?') != NULL ? '&' : '?', w->schema);
+                   w->direct, strchr(w->direct, '?') != NULL ? '&' : '?', w->schema);
     line l = dial_with(w, &settings, dsn);
     assert_string_equal(w->schema, l.db->schema);
     on_session(&l, "DO $$ BEGIN"

@@ -2,7 +2,6 @@
  * told is true, nothing is done twice, and nothing is said to have failed that was done. */
 #include "support/lose.h"
 #include "support/peek.h"
-#include "support/together.h"
 
 #ifdef PGQRS_HAVE_POSTGRES
 

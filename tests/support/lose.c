@@ -7,7 +7,7 @@
 
 #include "support/peek.h"
 
-#define TRIAL_SECONDS 20
+#define TRIAL_SECONDS 60
 #define REQUESTS_MAX  12
 
 bool on_postgres(void)
@@ -58,8 +58,10 @@ static bool lose_one(trial *t, proxy *p, const lost_operation *op, proxy_cut cut
     }
     pgqrs_messages_free(t->batch);
     pgqrs_run_free(t->run);
+    pgqrs_close(t->own);
     t->batch = NULL;
     t->run   = NULL;
+    t->own   = NULL;
     return fired > 0;
 }
 
@@ -67,11 +69,10 @@ void lose_answers(world *w, const lost_operation *op)
 {
     pgqrs_store_options options = world_options(w);
     trial               t       = { .w = w };
-    char                dsn[512];
-    int                 trials = 0;
-    proxy              *p      = proxy_start(w->dsn, dsn, sizeof(dsn));
+    int                 trials  = 0;
+    proxy              *p       = proxy_start(w->dsn, t.dsn, sizeof(t.dsn));
 
-    assert_ok(pgqrs_open(dsn, &options, &t.store, &failure));
+    assert_ok(pgqrs_open(t.dsn, &options, &t.store, &failure));
     for (proxy_cut cut = 0; cut < PROXY_CUTS; cut++) {
         if (cut == PROXY_CUT_BLIND && op->not_blind)
             continue;

@@ -12,14 +12,15 @@ bool on_postgres(void);
 /** What an operation works on. Each trial has names of its own. */
 typedef struct trial {
     world       *w;
-    pgqrs_store *store; /**< through the wire that is cut; w->store is not */
+    pgqrs_store *store;    /**< through the wire that is cut; w->store is not */
+    char         dsn[512]; /**< the wire's */
     int          number;
     char         queue[32];
     char         flow[32];
-    char         schema[64];
 
     message         m[4];
     int64_t         ids[4];
+    pgqrs_store    *own; /**< closed after the trial, as what follows is freed */
     pgqrs_messages *batch;
     pgqrs_run      *run;
     pgqrs_step     *step;
