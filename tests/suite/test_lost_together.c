@@ -61,7 +61,7 @@ static pgqrs_status record_step(crowd *c, int k, pgqrs_error *error)
     (void)snprintf(name, sizeof(name), "s%d", k);
     pgqrs_status status =
         pgqrs_step_begin(c->run, name, PGQRS_OPTIONS(step, .by_key = true), &step);
-    if (status == PGQRS_OK)
+    if (status == PGQRS_OK && !pgqrs_step_recorded(step)) /* as it may be, after a try */
         status = pgqrs_step_succeed(step, "1");
     *error = *pgqrs_run_error(c->run);
     return status;

@@ -41,6 +41,9 @@ typedef struct lost_operation {
     void (*assert_not_done)(trial *t);
     /** Whether it was done, for what may be in doubt. NULL: it may not. */
     bool (*was_done)(trial *t);
+    /** What the user does in it cannot be done again by the library: it may fail, retryably, when
+     *  it has not happened. */
+    bool may_fail;
     /** Its result is looked for at once, and while the server is at work it is not there yet. */
     bool not_blind;
 } lost_operation;
