@@ -9,8 +9,7 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
-.PHONY: demo bench test build install requirements lint-requirements lint sanitize valgrind format clean
-.PHONY: demo test test-versions test-pooler build install requirements lint-requirements \
+.PHONY: demo bench test test-versions test-pooler build install requirements lint-requirements \
 	servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
