@@ -11,10 +11,9 @@
 #define SECONDS 4
 #define KILLS   20
 #define COMMITS 200000 /* that a log may hold */
-#define SLOW_US                                                                      \
-    (150 * PGQRS_MILLISECOND) /* what a busy machine may cost: not a matter of turns \
-                               */
-#define STALLS_US (2 * PGQRS_SECOND)
+/* What a busy machine may cost: not a matter of turns. */
+#define SLOW_US   (150 * PGQRS_TEST_FACTOR * PGQRS_MILLISECOND)
+#define STALLS_US (2 * PGQRS_TEST_FACTOR * PGQRS_SECOND)
 
 typedef struct commits {
     int64_t *took_us;

@@ -6,7 +6,7 @@
 #include <signal.h>
 
 #define HELD_US  (300 * PGQRS_MILLISECOND)
-#define WAITS_US (5 * PGQRS_SECOND)
+#define WAITS_US (5 * PGQRS_TEST_FACTOR * PGQRS_SECOND)
 
 /* A helper that holds the only message of @p queue, stopped until its lease has passed. */
 static int64_t start_stopped(process *p, const world *w, const char *what, const char *queue)

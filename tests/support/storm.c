@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #define CHECK_EVERY_US (700 * PGQRS_MILLISECOND)
-#define CALM_US        (90 * PGQRS_SECOND) /* to work everything off */
-#define END_US         (20 * PGQRS_SECOND) /* to end gracefully */
-#define KILL_EVERY_MS  300                 /* on average half of it */
+#define CALM_US        (90 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to work everything off */
+#define END_US         (20 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to end gracefully */
+#define KILL_EVERY_MS  300                                     /* on average half of it */
 
 typedef struct slot {
     process     p;
