@@ -9,8 +9,8 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
-.PHONY: demo bench test test-versions test-pooler build install requirements lint-requirements \
-	servers-requirements lint sanitize valgrind format clean
+.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build install \
+	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
 demo: build
@@ -35,6 +35,22 @@ test-pooler: build servers-requirements
 	tools/with_postgres.sh tools/with_pgbouncer.sh $(ON_POSTGRES)
 	PGQRS_POOLED=1 tools/with_postgres.sh tools/with_pgbouncer.sh $(ON_POSTGRES)
 	tools/with_postgres.sh tools/with_pgbouncer.sh --drop-options $(ON_POSTGRES) -LE process
+
+# Builds that leave a backend out; the one with both is `make test`.
+test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja
+	cmake --build --preset postgres-only -j$(JOBS)
+	tools/with_postgres.sh ctest --preset postgres-only -j$(JOBS) -L 'unit|suite'
+	cmake --build --preset sqlite-only -j$(JOBS)
+	ctest --preset sqlite-only -j$(JOBS) -L 'unit|suite'
+
+# What `make install` leaves, built against by somebody else's program.
+test-package: build
+	tools/with_postgres.sh tools/test_package.sh build/release
+
+# A process that is killed between any two statements, one after the other.
+test-crash: build/failpoints/build.ninja
+	cmake --build --preset failpoints -j$(JOBS)
+	tools/with_postgres.sh ctest --preset failpoints -j$(JOBS) --verbose -L crash
 
 build: build/release/build.ninja
 	cmake --build --preset release -j$(JOBS)

@@ -131,10 +131,19 @@ PGQRS_API void pgqrs_set_allocator(const pgqrs_allocator *allocator);
 
 #define PGQRS_OPTIONS(noun, ...) \
     (&(pgqrs_##noun##_options){ .struct_size = sizeof(pgqrs_##noun##_options), __VA_ARGS__ })
-#define PGQRS_OPTIONS_INIT(noun)               \
-    {                                          \
-        sizeof(struct pgqrs_##noun##_options), \
+#ifdef __cplusplus
+#define PGQRS_OPTIONS_INIT(noun)                                          \
+    ([]() {                                                               \
+        pgqrs_##noun##_options pgqrs_options_ = pgqrs_##noun##_options(); \
+        pgqrs_options_.struct_size            = sizeof(pgqrs_options_);   \
+        return pgqrs_options_;                                            \
+    }())
+#else
+#define PGQRS_OPTIONS_INIT(noun)                       \
+    {                                                  \
+        .struct_size = sizeof(pgqrs_##noun##_options), \
     }
+#endif
 
 /* --- Store ------------------------------------------------------------------------------------ */
 

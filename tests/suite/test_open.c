@@ -5,6 +5,17 @@
 
 #include "support/world.h"
 
+#ifdef PGQRS_HAVE_POSTGRES
+#define HAS_POSTGRES true
+#else
+#define HAS_POSTGRES false
+#endif
+#ifdef PGQRS_HAVE_SQLITE
+#define HAS_SQLITE true
+#else
+#define HAS_SQLITE false
+#endif
+
 /* Open what cannot be opened, quickly. */
 static pgqrs_status open_dsn(const char *dsn)
 {
@@ -83,6 +94,34 @@ static void g28_a_password_is_in_no_error(void **state)
     }
 }
 
+/* A build without one of the backends says so, and not that the DSN makes no sense. */
+static void a_backend_that_was_left_out_is_said_so(void **state)
+{
+    static const struct {
+        const char *dsn, *database;
+        bool        there;
+    } known[] = {
+        { "postgresql://user:s3cret@127.0.0.1:1/db", "PostgreSQL", HAS_POSTGRES },
+        { "postgres://user:s3cret@127.0.0.1:1/db", "PostgreSQL", HAS_POSTGRES },
+        { "sqlite:///no/such/directory/store.db", "SQLite", HAS_SQLITE },
+        { "sqlite::memory:", "SQLite", HAS_SQLITE },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        pgqrs_status status = open_dsn(known[i].dsn);
+        if (known[i].there) {
+            assert_int_not_equal(PGQRS_ECONFIG, status);
+            assert_false(says("this build of pgqrs is without"));
+            continue;
+        }
+        assert_int_equal(PGQRS_ECONFIG, status);
+        assert_non_null(strstr(failure.message, "this build of pgqrs is without"));
+        assert_true(says(known[i].database));
+        assert_true(failure.hint[0] != '\0');
+        assert_false(says("s3cret"));
+    }
+}
+
 static void remember(void *user_data, pgqrs_log_level level, const char *text)
 {
     (void)level;
@@ -109,6 +148,8 @@ static void g28_a_password_is_in_no_log(void **state)
 static void a_server_that_is_not_there_is_a_lost_connection(void **state)
 {
     (void)state;
+    if (!HAS_POSTGRES)
+        skip();
     assert_int_equal(PGQRS_ECONN, open_dsn("postgresql://127.0.0.1:1/db"));
     assert_true((failure.flags & PGQRS_RETRYABLE) != 0);
     assert_int_equal(0, failure.flags & PGQRS_MAYBE_APPLIED);
@@ -117,6 +158,8 @@ static void a_server_that_is_not_there_is_a_lost_connection(void **state)
 static void a_directory_that_is_not_there_is_said_so(void **state)
 {
     world *w = *state;
+    if (!HAS_SQLITE)
+        skip();
     assert_int_not_equal(PGQRS_OK, open_dsn("sqlite:///no/such/directory/store.db"));
     assert_true(says("/no/such/directory"));
     if (w->postgres)
@@ -167,6 +210,8 @@ static void sqlite_in_memory_is_a_store_of_its_own(void **state)
     pgqrs_messages *batch  = NULL;
     int64_t         id     = 0;
     (void)state;
+    if (!HAS_SQLITE)
+        skip();
     assert_ok(pgqrs_open("sqlite::memory:", NULL, &one, &failure));
     assert_ok(pgqrs_open("sqlite::memory:", NULL, &two, &failure));
     bool works = pgqrs_install(one, &failure) == PGQRS_OK && pgqrs_install(two, NULL) == PGQRS_OK
@@ -209,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest cases[] = {
         CASE_BARE(a_malformed_dsn_is_a_configuration_error),
+        CASE_BARE(a_backend_that_was_left_out_is_said_so),
         CASE_BARE(g28_a_password_is_in_no_error),
         CASE_BARE(g28_a_password_is_in_no_log),
         CASE_BARE(a_server_that_is_not_there_is_a_lost_connection),
