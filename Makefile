@@ -9,6 +9,10 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
+# The many runs that look for faults wait for no disk: `make test` does.
+RAM  := $(shell test -d /dev/shm -a -w /dev/shm && echo TMPDIR=/dev/shm)
+FAST  = env PGQRS_PG_FSYNC=off $(RAM)
+
 .PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build install \
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
@@ -39,9 +43,9 @@ test-pooler: build servers-requirements
 # Builds that leave a backend out; the one with both is `make test`.
 test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja
 	cmake --build --preset postgres-only -j$(JOBS)
-	tools/with_postgres.sh ctest --preset postgres-only -j$(JOBS) -L 'unit|suite'
+	$(FAST) tools/with_postgres.sh ctest --preset postgres-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset sqlite-only -j$(JOBS)
-	ctest --preset sqlite-only -j$(JOBS) -L 'unit|suite'
+	$(FAST) ctest --preset sqlite-only -j$(JOBS) -L 'unit|suite'
 
 # What `make install` leaves, built against by somebody else's program.
 test-package: build
@@ -50,7 +54,7 @@ test-package: build
 # A process that is killed between any two statements, one after the other.
 test-crash: build/failpoints/build.ninja
 	cmake --build --preset failpoints -j$(JOBS)
-	tools/with_postgres.sh ctest --preset failpoints -j$(JOBS) --verbose -L crash
+	$(FAST) tools/with_postgres.sh ctest --preset failpoints -j$(JOBS) --verbose -L crash
 
 build: build/release/build.ninja
 	cmake --build --preset release -j$(JOBS)
@@ -89,13 +93,13 @@ lint: build build/clang/build.ninja
 
 sanitize: build/asan/build.ninja build/tsan/build.ninja
 	cmake --build --preset asan -j$(JOBS)
-	tools/with_postgres.sh ctest --preset asan -j$(JOBS)
+	$(FAST) tools/with_postgres.sh ctest --preset asan -j$(JOBS)
 	cmake --build --preset tsan -j$(JOBS)
-	tools/with_postgres.sh ctest --preset tsan -j$(JOBS)
+	$(FAST) tools/with_postgres.sh ctest --preset tsan -j$(JOBS)
 
 valgrind: build/valgrind/build.ninja
 	cmake --build --preset valgrind -j$(JOBS)
-	ctest --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
+	$(FAST) ctest --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
 
 format:
 	$(FORMAT) -i $(C_FILES)

@@ -8,6 +8,7 @@
 #     PGQRS_TEST_PG_BIN   the server's programs
 #     PGQRS_TEST_PG_DATA  the data directory
 #     PGQRS_TEST_PG_CTL   pg_ctl for this server, as the right user:  $PGQRS_TEST_PG_CTL restart -m immediate
+# PGQRS_PG_FSYNC=off makes a server that waits for no disk: kills of processes do not need it to.
 # PGQRS_PG_BINDIR chooses the server's version; otherwise pg_config's, or the newest one installed.
 # Exits as CMD does.
 set -euo pipefail
@@ -110,7 +111,7 @@ listen_addresses = ''
 unix_socket_directories = '$dir'
 port = 5432
 max_connections = 200
-fsync = on
+fsync = ${PGQRS_PG_FSYNC:-on}
 CONF
 {
     echo '#!/bin/sh'

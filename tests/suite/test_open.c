@@ -109,13 +109,11 @@ static void a_backend_that_was_left_out_is_said_so(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         pgqrs_status status = open_dsn(known[i].dsn);
-        if (known[i].there) {
-            assert_int_not_equal(PGQRS_ECONFIG, status);
-            assert_false(says("this build of pgqrs is without"));
+        const bool said = strstr(failure.message, "this build of pgqrs is without") != NULL;
+        assert_int_equal(said, !known[i].there);
+        if (known[i].there)
             continue;
-        }
         assert_int_equal(PGQRS_ECONFIG, status);
-        assert_non_null(strstr(failure.message, "this build of pgqrs is without"));
         assert_true(says(known[i].database));
         assert_true(failure.hint[0] != '\0');
         assert_false(says("s3cret"));

@@ -42,7 +42,7 @@ void together(size_t count, void (*fn)(void *shared, size_t i), void *shared)
 }
 
 /* A child that takes longer than this hangs: it is ended by SIGALRM. */
-#define CHILD_SECONDS (30 * PGQRS_TEST_FACTOR)
+#define CHILD_SECONDS (60 * PGQRS_TEST_FACTOR)
 
 /* A child leaves by _exit(): the parent's connections and files are not its to close. */
 static pid_t start_child(int (*fn)(void *shared), void *shared)

@@ -9,6 +9,7 @@
 #include "util/alloc.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 /* What every connection of ours runs with. Generic plans: planning costs more than running. No
  * sequential scans: a plan made while the tables were empty must still be right when they are not.
@@ -173,6 +174,7 @@ pgqrs_status pgqrs__pg_dial(pgqrs__conn *conn, const pgqrs__pg_dsn *dsn, int64_t
         PQfinish(pg);
         return rc;
     }
+    PGQRS__FAILPOINT("connected");
     conn->pg            = pg;
     conn->unnamed       = pooled;
     conn->last_words[0] = '\0';

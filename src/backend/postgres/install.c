@@ -7,6 +7,7 @@
 
 #include "migrations.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 /* Run SQL of several statements, which is freed. */
 static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadline_us,
@@ -29,6 +30,7 @@ static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadlin
     }
 
     /* Several statements in one text are for the simple protocol alone. */
+    PGQRS__FAILPOINT("before a script");
     if (PQexitPipelineMode(conn->pg) != 1 || PQsendQuery(conn->pg, sql->data) != 1) {
         conn->broken = true;
         rc           = pgqrs__pg_lost(conn, NULL, error);
@@ -38,6 +40,7 @@ static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadlin
         return rc;
     atomic_fetch_add_explicit(&conn->db->statements, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&conn->db->round_trips, 1, memory_order_relaxed);
+    PGQRS__FAILPOINT_AFTER((void)PQflush(conn->pg), "script sent, and not answered");
     for (;;) {
         int unsent = PQflush(conn->pg);
 
@@ -58,6 +61,7 @@ static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadlin
         else
             PQclear(answer);
     }
+    PGQRS__FAILPOINT("script answered");
     if (late) {
         rc = pgqrs__fail(error, PGQRS_ETIMEDOUT, PGQRS_OBJECT_NONE,
                          "deadline passed before the database answered");

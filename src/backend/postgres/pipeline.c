@@ -7,6 +7,7 @@
 #include "util/alloc.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 enum { ARGS_KEPT = 1024 * 1024 }; /* a buffer larger than this is given back */
 
@@ -94,6 +95,7 @@ pgqrs_status pgqrs__pg_sent(pgqrs__conn *conn, int sent, pgqrs__pg_item item, pg
         conn->items_cap = cap;
     }
     conn->items[conn->items_count++] = item;
+    PGQRS__FAILPOINT_AFTER((void)PQflush(conn->pg), "statement sent, and neither answer nor Sync");
     return PGQRS_OK;
 }
 
@@ -111,6 +113,7 @@ static pgqrs_status start(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *e
 {
     pgqrs_status rc = PGQRS_OK;
 
+    PGQRS__FAILPOINT("before anything is sent");
     conn->unnamed |= atomic_load_explicit(&conn->db->pooled, memory_order_relaxed);
     if (conn->broken || !is_there(conn)) {
         conn->broken = true;
@@ -286,8 +289,10 @@ pgqrs_status pgqrs__pg_close(pgqrs__conn *conn, pgqrs__pg_stake stake, int64_t d
         return pgqrs__pg_give_up(conn, error);
     atomic_fetch_add_explicit(&conn->db->round_trips, 1, memory_order_relaxed);
     way = flush(conn, deadline_us);
+    PGQRS__FAILPOINT("Sync sent, and no answer taken");
     if (way != COURSE_LATE)
         way = receive(conn, &all, deadline_us, error);
+    PGQRS__FAILPOINT("every answer taken");
     rc = judge(conn, &all, way, stake, error);
     PQclear(all.failure);
     conn->items_count = 0;

@@ -7,6 +7,7 @@
 #include "util/alloc.h"
 #include "util/buf.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 static const char *const schemes[] = { "sqlite:", NULL };
 
@@ -40,8 +41,10 @@ static pgqrs_status run_script(pgqrs__conn *conn, const char *sql, pgqrs_error *
 
         if (rc == SQLITE_OK && stmt == NULL) /* white space */
             continue;
+        PGQRS__FAILPOINT("before a statement of a script");
         while (rc == SQLITE_OK || rc == SQLITE_ROW)
             rc = sqlite3_step(stmt);
+        PGQRS__FAILPOINT("statement of a script done");
         status = rc == SQLITE_DONE ? PGQRS_OK : pgqrs__sqlite_fail(conn, rc, "script", error);
         (void)sqlite3_finalize(stmt);
         if (status != PGQRS_OK)

@@ -13,6 +13,7 @@
 #include "util/buf.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 #include "util/thread.h"
 
 #define OLDEST      3035000 /* RETURNING */
@@ -229,7 +230,9 @@ static pgqrs_status use_wal(pgqrs__conn *conn, pgqrs_error *error)
     status = pgqrs__filelock_take(conn->db->lock, conn->deadline_us, error);
     if (status != PGQRS_OK)
         return status;
+    PGQRS__FAILPOINT("before the file gets a write-ahead log");
     status = switch_to_wal(conn, error);
+    PGQRS__FAILPOINT("file has a write-ahead log");
     pgqrs__filelock_yield(conn->db->lock);
     return status;
 }

@@ -5,6 +5,7 @@
 
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 static const char *const own_sql[PGQRS__SQLITE_OWN_COUNT] = {
     [PGQRS__SQLITE_BEGIN_WRITE]    = "BEGIN IMMEDIATE",
@@ -44,7 +45,9 @@ pgqrs_status pgqrs__sqlite_do(pgqrs__conn *conn, pgqrs__sqlite_own own, pgqrs_er
 
     if (status != PGQRS_OK)
         return status;
+    PGQRS__FAILPOINT(own_sql[own]);
     rc = sqlite3_step(stmt);
+    PGQRS__FAILPOINT(own_sql[own]);
     if (rc == SQLITE_DONE || rc == SQLITE_ROW) {
         (void)sqlite3_reset(stmt);
         return PGQRS_OK;

@@ -3,6 +3,7 @@
 
 #include "util/base.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 /* The stored time follows the clock at this distance when nothing else is written to the number
  * line. */
@@ -73,7 +74,9 @@ static pgqrs_status line_write(pgqrs__conn *conn, const line *l, bool changed, p
         return status;
     (void)sqlite3_bind_int64(stmt, 1, l->next);
     (void)sqlite3_bind_int64(stmt, 2, l->now_us);
+    PGQRS__FAILPOINT("before the sequence is written");
     rc = sqlite3_step(stmt);
+    PGQRS__FAILPOINT("sequence written");
     if (rc != SQLITE_DONE)
         status = pgqrs__sqlite_fail(conn, rc, "sequence", error);
     (void)sqlite3_reset(stmt);
@@ -161,10 +164,12 @@ static pgqrs_status step(const execution *x, const pgqrs__sqlite_part *part, pgq
     pgqrs_status status = PGQRS_OK;
     int          rc;
 
+    PGQRS__FAILPOINT(x->shape->name);
     while ((rc = sqlite3_step(part->stmt)) == SQLITE_ROW && status == PGQRS_OK) {
         if (x->call->on_row != NULL)
             status = give_row(x, part->stmt, error);
     }
+    PGQRS__FAILPOINT(x->shape->name);
     if (status == PGQRS_OK && rc != SQLITE_DONE)
         status = pgqrs__sqlite_fail(x->conn, rc, x->shape->name, error);
     (void)sqlite3_reset(part->stmt);
@@ -318,6 +323,7 @@ static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncal
             roll_back(conn);
     }
     pgqrs__filelock_yield(db->lock);
+    PGQRS__FAILPOINT("turn given away");
     if (status != PGQRS_OK)
         return status;
     atomic_fetch_add_explicit(&db->commits, 1, memory_order_relaxed);
