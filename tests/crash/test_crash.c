@@ -73,11 +73,31 @@ static void clear(const crash *c)
     sql_run_each(c->w, NULL, "UPDATE pgqrs_sequence SET last_now_us = 0");
 }
 
+/* What a step sends is there once if the step is recorded, and else not at all. */
+static void check_sent(crash *c, const char *step, const char *queue)
+{
+    char sql[700];
+
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(*) FROM (SELECT payload FROM"
+                   " (SELECT CAST(m.payload AS text) AS payload, 1 AS sent, 0 AS steps"
+                   "  FROM pgqrs_messages m JOIN pgqrs_queues q ON q.id = m.queue_id"
+                   "  WHERE q.name = '%s' AND CAST(m.payload AS text) LIKE '{\"of\":%%'"
+                   "  UNION ALL SELECT '{\"of\":' || run_id || '}', 0, 1 FROM pgqrs_steps"
+                   "  WHERE name = '%s' AND status = 1) AS sides"
+                   " GROUP BY payload HAVING sum(sent) <> 1 OR sum(steps) <> 1) AS uneven",
+                   queue, step);
+    if (storm_number(&c->look, sql) != 0)
+        storm_violation(&c->report, "step %s is recorded and what it sent is not there once", step);
+}
+
 static void check(crash *c, long point)
 {
     const int64_t before = c->report.violations;
 
     storm_check_end(&c->look, c->folder);
+    check_sent(c, "w4", "hot");
+    check_sent(c, "w5", "loop");
     if (c->report.violations > before)
         print_error("%s, point %ld: see above (PGQRS_CRASH_PART=%s PGQRS_CRASH_POINT=%ld)\n",
                     c->part, point, c->part, point);
@@ -128,7 +148,7 @@ static void crash_everywhere(crash *c)
 
 static void a_process_killed_anywhere_leaves_nothing_half_done(void **state)
 {
-    static const char *const parts[] = { "queues", "messages", "runs", "workers" };
+    static const char *const parts[] = { "queues", "messages", "runs", "workers", "adopted" };
     static const char *const names[] = { "plain", "frail", "hot", "loop" };
     pgqrs_queue_options      frail   = { .struct_size = sizeof(frail), .max_attempts = 3 };
     pgqrs_queue_options      patient = { .struct_size = sizeof(patient), .max_attempts = 1000 };

@@ -3,15 +3,13 @@
  *
  *     crash_worker DSN SCHEMA PART LOG AHEAD_US [drain]
  *
- * PART: install, queues, messages, runs, workers. AHEAD_US: how far its clock is ahead. With
- * `drain` it takes over afterwards whatever is left, from itself or from one that was killed, and
- * brings it to its end. What it does is written down as in a storm (support/storm.h). At its end it
- * says how many failpoints it has passed: "points N". */
+ * PART: install, queues, messages, runs, workers, adopted. AHEAD_US: how far its clock is ahead.
+ * With `drain` it takes over afterwards whatever is left, from itself or from one that was killed,
+ * and brings it to its end. What it does is written down as in a storm (support/storm.h). At its
+ * end it says how many failpoints it has passed: "points N". */
 #include "support/processes.h"
 #include "support/storm.h"
 #include "util/failpoint.h"
-
-#include <pgqrs/workflow.h>
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -185,6 +183,9 @@ static void part_install(void)
     (void)EXPECT(OK, pgqrs_install(store, &failed));
     (void)EXPECT(OK, pgqrs_verify(store, &failed));
     (void)EXPECT(OK, pgqrs_install(store, &failed));
+    /* roles that every server has; SQLite has none */
+    (void)EXPECT(OK | 1u << PGQRS_ESTATE,
+                 pgqrs_install_roles(store, "pg_monitor", "pg_read_all_stats", &failed));
     pgqrs_store_counters(store, &counters);
     (void)EXPECT(OK | (again ? AGAIN : 0), pgqrs_queue_create(store, "plain", NULL, &failed));
     (void)put("plain", NULL, 0);
@@ -376,30 +377,51 @@ static pgqrs_run *take_run(int64_t id, pgqrs_messages **messages)
     return run;
 }
 
+/* Step 4 of "wide" is transactional, and step 5 sends something with its record. */
+static pgqrs_status begin_step(pgqrs_run *run, char letter, int i, pgqrs_step **step)
+{
+    const pgqrs_step_options options = { .struct_size = sizeof(options), .now_us = now() };
+    char                     name[8], payload[48];
+    pgqrs_status             rc;
+
+    (void)snprintf(name, sizeof(name), "%c%d", letter, i);
+    (void)snprintf(payload, sizeof(payload), "{\"of\":%lld}", (long long)pgqrs_run_id(run));
+    if (letter != 'w' || i < 4 || i > 5)
+        return EXPECT_RUN(OK, run, pgqrs_step_begin(run, name, &options, step));
+    rc = i == 4 ? EXPECT_RUN(OK, run, pgqrs_step_begin_tx(run, name, &options, step))
+                : EXPECT_RUN(OK, run, pgqrs_step_begin(run, name, &options, step));
+    if (rc != PGQRS_OK || pgqrs_step_recorded(*step))
+        return rc;
+    rc = EXPECT_RUN(OK, run,
+                    pgqrs_step_enqueue(*step, i == 4 ? "hot" : "loop", payload, NULL, NULL));
+    if (rc == PGQRS_OK && i == 4)
+        rc = EXPECT_RUN(OK, run, pgqrs_step_trigger(*step, "line", payload, NULL, NULL));
+    return rc;
+}
+
 /* Steps @p from to @p to, those that are not recorded yet. */
 static pgqrs_status do_steps(pgqrs_run *run, char letter, int from, int to, int64_t began_us)
 {
     const pgqrs_message *m = pgqrs_run_message(run);
 
     for (int i = from; i <= to; i++) {
-        char        name[8], own[48];
-        pgqrs_step *step = NULL;
+        char               own[48];
+        pgqrs_step        *step  = NULL;
+        const pgqrs_status begun = begin_step(run, letter, i, &step);
 
-        (void)snprintf(name, sizeof(name), "%c%d", letter, i);
-        const pgqrs_status begun = EXPECT_RUN(
-            OK, run, pgqrs_step_begin(run, name, PGQRS_OPTIONS(step, .now_us = now()), &step));
         if (begun != PGQRS_OK)
             return begun;
         if (pgqrs_step_recorded(step))
             continue;
         note("executed %lld %lld %lld %s", (long long)m->id, (long long)m->lease,
-             (long long)began_us, name);
+             (long long)began_us, pgqrs_step_name(step));
         (void)snprintf(own, sizeof(own), "{\"by\":\"%ld\"}", (long)getpid());
         const pgqrs_status done = EXPECT_RUN(OK, run, pgqrs_step_succeed(step, own));
         if (done != PGQRS_OK)
             return done;
         note("recorded %lld %lld %d %s %s", (long long)m->id, (long long)m->lease,
-             strcmp(pgqrs_step_output(step), own) == 0, name, pgqrs_step_output(step));
+             strcmp(pgqrs_step_output(step), own) == 0, pgqrs_step_name(step),
+             pgqrs_step_output(step));
     }
     return PGQRS_OK;
 }
@@ -585,6 +607,138 @@ static void part_workers(void)
     work_until_idle();
 }
 
+/* --- A transaction of the user's own
+ * ------------------------------------------------------------ */
+
+typedef struct own {
+    struct sqlite3 *sqlite;
+    struct pg_conn *pg;
+    pgqrs_store    *here;
+} own;
+
+static const char *dsn, *schema;
+
+#ifdef PGQRS_HAVE_SQLITE
+#include <sqlite3.h>
+
+#include <pgqrs/sqlite.h>
+
+static bool sqlite_say(const own *o, const char *sql)
+{
+    return sqlite3_exec(o->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static bool sqlite_adopt(own *o, const pgqrs_store_options *options)
+{
+    return sqlite3_open(strstr(dsn, "://") + 3, &o->sqlite) == SQLITE_OK
+           && sqlite3_busy_timeout(o->sqlite, 20000) == SQLITE_OK
+           && sqlite_say(o, "BEGIN IMMEDIATE")
+           && EXPECT(OK, pgqrs_adopt_sqlite3(o->sqlite, options, &o->here, &failed)) == PGQRS_OK;
+}
+
+static void sqlite_close(own *o)
+{
+    (void)sqlite3_close(o->sqlite);
+}
+#else
+static bool sqlite_say(const own *o, const char *sql)
+{
+    (void)o, (void)sql;
+    return false;
+}
+
+static bool sqlite_adopt(own *o, const pgqrs_store_options *options)
+{
+    (void)o, (void)options;
+    return false;
+}
+
+static void sqlite_close(own *o)
+{
+    (void)o;
+}
+#endif
+
+#ifdef PGQRS_HAVE_POSTGRES
+#include <libpq-fe.h>
+
+#include <pgqrs/postgres.h>
+
+static bool postgres_say(const own *o, const char *sql)
+{
+    PGresult  *result = PQexec(o->pg, sql);
+    const bool done   = PQresultStatus(result) == PGRES_COMMAND_OK;
+
+    PQclear(result);
+    return done;
+}
+
+static bool postgres_adopt(own *o, const pgqrs_store_options *options)
+{
+    o->pg = PQconnectdb(dsn);
+    return postgres_say(o, "BEGIN")
+           && EXPECT(OK, pgqrs_adopt_pgconn(o->pg, options, &o->here, &failed)) == PGQRS_OK;
+}
+
+static void postgres_close(own *o)
+{
+    PQfinish(o->pg);
+}
+#else
+static bool postgres_say(const own *o, const char *sql)
+{
+    (void)o, (void)sql;
+    return false;
+}
+
+static bool postgres_adopt(own *o, const pgqrs_store_options *options)
+{
+    (void)o, (void)options;
+    return false;
+}
+
+static void postgres_close(own *o)
+{
+    (void)o;
+}
+#endif
+
+static void part_adopted(void)
+{
+    const bool                on_sqlite = strncmp(dsn, "sqlite", 6) == 0;
+    const pgqrs_store_options options   = { .struct_size = sizeof(options),
+                                            .schema      = on_sqlite ? NULL : schema,
+                                            .clock       = { wall_clock, monotonic_clock, NULL } };
+    own                       o         = { 0 };
+    pgqrs_messages           *messages  = NULL;
+    int64_t                   first = 0, second = 0;
+
+    if (!(on_sqlite ? sqlite_adopt(&o, &options) : postgres_adopt(&o, &options))) {
+        wrong("a transaction of our own", PGQRS_EDB, &failed);
+        return;
+    }
+    (void)EXPECT(OK, pgqrs_enqueue(o.here, "hot", "1", NULL, &first, &failed));
+    (void)EXPECT(OK, pgqrs_enqueue(o.here, "plain", "1", NULL, &second, &failed));
+    (void)EXPECT(OK, pgqrs_claim_id(o.here, first, NULL, &messages, &failed));
+    if (pgqrs_messages_count(messages) == 1)
+        (void)EXPECT(OK, pgqrs_archive(o.here, pgqrs_messages_at(messages, 0), &failed));
+    pgqrs_messages_free(messages);
+    pgqrs_close(o.here);
+    PGQRS__FAILPOINT("before the user's COMMIT");
+    const bool done = on_sqlite ? sqlite_say(&o, "COMMIT") : postgres_say(&o, "COMMIT");
+    PGQRS__FAILPOINT("the user has committed");
+    if (done) {
+        note("enqueued %lld 0 0 hot -", (long long)first);
+        note("enqueued %lld 0 0 plain -", (long long)second);
+    } else {
+        wrong("the user's COMMIT", PGQRS_EDB, NULL);
+    }
+    if (on_sqlite)
+        sqlite_close(&o);
+    else
+        postgres_close(&o);
+}
+
 /* --- Afterwards
  * --------------------------------------------------------------------------------- */
 
@@ -631,14 +785,14 @@ static void drain_workflow(const char *workflow, char letter)
 static void drain(const char *part)
 {
     let_pass(7 * PGQRS_HOUR); /* what the script itself has left: leases, delays */
+    if (strcmp(part, "install") != 0) {
+        drain_workflow("wide", 'w'); /* which sends to the others */
+        drain_workflow("line", 's');
+        drain_queue("frail");
+        drain_queue("hot");
+        drain_queue("loop");
+    }
     drain_queue("plain");
-    if (strcmp(part, "install") == 0)
-        return;
-    drain_queue("frail");
-    drain_queue("hot");
-    drain_queue("loop");
-    drain_workflow("line", 's');
-    drain_workflow("wide", 'w');
 }
 
 int main(int argc, char **argv)
@@ -648,7 +802,7 @@ int main(int argc, char **argv)
         void (*play)(void);
     } parts[] = {
         { "install", part_install }, { "queues", part_queues },   { "messages", part_messages },
-        { "runs", part_runs },       { "workers", part_workers },
+        { "runs", part_runs },       { "workers", part_workers }, { "adopted", part_adopted },
     };
     const pgqrs_store_options options = { .struct_size = sizeof(options),
                                           .clock       = { wall_clock, monotonic_clock, NULL } };
@@ -659,8 +813,10 @@ int main(int argc, char **argv)
     if (log_fd < 0)
         return 2;
     atomic_store(&ahead_us, strtoll(argv[5], NULL, 10));
-    again = argc > 6;
-    store = helper_open(argc, argv, &options);
+    again  = argc > 6;
+    dsn    = argv[1];
+    schema = argv[2];
+    store  = helper_open(argc, argv, &options);
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
         if (strcmp(parts[i].name, argv[3]) == 0)
             parts[i].play();
