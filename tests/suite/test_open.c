@@ -109,7 +109,7 @@ static void a_backend_that_was_left_out_is_said_so(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         pgqrs_status status = open_dsn(known[i].dsn);
-        const bool said = strstr(failure.message, "this build of pgqrs is without") != NULL;
+        const bool   said   = strstr(failure.message, "this build of pgqrs is without") != NULL;
         assert_int_equal(said, !known[i].there);
         if (known[i].there)
             continue;

@@ -178,10 +178,16 @@ static void ask_to_remove(const char *queue, pgqrs_state state)
 
 static void part_install(void)
 {
-    pgqrs_counters counters;
+    pgqrs_description *about = NULL;
+    pgqrs_plan        *plan  = NULL;
+    pgqrs_counters     counters;
 
+    (void)EXPECT(OK, pgqrs_install_plan(store, &plan, &failed));
+    pgqrs_plan_free(plan);
     (void)EXPECT(OK, pgqrs_install(store, &failed));
     (void)EXPECT(OK, pgqrs_verify(store, &failed));
+    (void)EXPECT(OK, pgqrs_store_describe(store, &about, &failed));
+    pgqrs_description_free(about);
     (void)EXPECT(OK, pgqrs_install(store, &failed));
     /* roles that every server has; SQLite has none */
     (void)EXPECT(OK | 1u << PGQRS_ESTATE,
