@@ -79,6 +79,12 @@ pgqrs_status pgqrs__run_in_two(pgqrs_store *store, pgqrs__call *call, bool *out_
 
     if (error == NULL)
         error = &own;
+    *out_lost = false;
+    if (store->adopted) /* the commit is the user's */
+        return pgqrs__run(store, PGQRS__MODE_WRITE, call, 1, error);
+    rc = pgqrs__tx_guard(store, error);
+    if (rc != PGQRS_OK)
+        return rc;
     for (int tries = 0;; tries++) {
         rc        = run_in_two(store, call, deadline_us, &answered, error);
         *out_lost = rc != PGQRS_OK && rc != PGQRS_ETIMEDOUT && answered

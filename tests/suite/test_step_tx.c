@@ -348,6 +348,8 @@ static void g51_leases_are_renewed_by_the_commit_that_kept_others_from_it(void *
     pgqrs_run *two = charge_run(w);
     if (w->postgres)
         skip(); /* the keeper renews them meanwhile */
+    assert_ok(pgqrs_lease_keep(w->store, pgqrs_run_message(run), 0, &failure));
+    assert_ok(pgqrs_lease_keep(w->store, pgqrs_run_message(two), 0, &failure));
     pgqrs_step *step = work_in_tx(w, run, "a");
     advance(w, 3 * LEASE_US);
     assert_run(PGQRS_OK, run, pgqrs_step_succeed(step, NULL));
