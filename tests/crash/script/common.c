@@ -141,25 +141,10 @@ void ask_to_remove(const char *queue, pgqrs_state state)
     pgqrs_records_free(records);
 }
 
-void end_one(const pgqrs_message *m, const char *verb,
-             pgqrs_status (*end)(pgqrs_store *in, const pgqrs_message *m, pgqrs_error *error))
+void end_one(const pgqrs_message *m, const char *verb, end_fn end)
 {
     asked(m->id, m->lease, verb);
     answered(m->id, m->lease, EXPECT(OK, end(store, m, &failed)), verb);
-}
-
-void end_two(const pgqrs_message *const *two, const char *verb,
-             pgqrs_status (*end)(pgqrs_store *in, const pgqrs_message *const *messages,
-                                 size_t count, pgqrs_status *out_statuses, pgqrs_error *error))
-{
-    pgqrs_status statuses[2] = { PGQRS_EINTERNAL, PGQRS_EINTERNAL };
-
-    for (int i = 0; i < 2; i++)
-        asked(two[i]->id, two[i]->lease, verb);
-    if (EXPECT(OK, end(store, two, 2, statuses, &failed)) != PGQRS_OK)
-        return;
-    for (int i = 0; i < 2; i++)
-        answered(two[i]->id, two[i]->lease, may_be(statuses[i], OK, verb, NULL), verb);
 }
 
 void release(const pgqrs_message *m, const pgqrs_release_options *options)

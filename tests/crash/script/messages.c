@@ -3,6 +3,21 @@
 
 #define TAKEN_MAX 16
 
+static void end_two(const pgqrs_message *const *two, const char *verb,
+                    pgqrs_status (*end)(pgqrs_store *in, const pgqrs_message *const *messages,
+                                        size_t count, pgqrs_status *out_statuses,
+                                        pgqrs_error *error))
+{
+    pgqrs_status statuses[2] = { PGQRS_EINTERNAL, PGQRS_EINTERNAL };
+
+    for (int i = 0; i < 2; i++)
+        asked(two[i]->id, two[i]->lease, verb);
+    if (EXPECT(OK, end(store, two, 2, statuses, &failed)) != PGQRS_OK)
+        return;
+    for (int i = 0; i < 2; i++)
+        answered(two[i]->id, two[i]->lease, may_be(statuses[i], OK, verb, NULL), verb);
+}
+
 static void end_a_batch(void)
 {
     static const char *const payloads[] = { "0", "1", "2", "3",  "4",  "5",  "6",

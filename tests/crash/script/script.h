@@ -46,12 +46,11 @@ void            note_claimed(const pgqrs_messages *messages);
 pgqrs_messages *take(const char *queue, int limit, int64_t owner);
 pgqrs_messages *take_id(int64_t id);
 void            ask_to_remove(const char *queue, pgqrs_state state);
-void            end_one(const pgqrs_message *m, const char *verb,
-                        pgqrs_status (*end)(pgqrs_store *in, const pgqrs_message *m, pgqrs_error *error));
-void            end_two(const pgqrs_message *const *two, const char *verb,
-                        pgqrs_status (*end)(pgqrs_store *in, const pgqrs_message *const *messages,
-                                 size_t count, pgqrs_status *out_statuses, pgqrs_error *error));
 void            release(const pgqrs_message *m, const pgqrs_release_options *options);
+
+typedef pgqrs_status (*end_fn)(pgqrs_store *in, const pgqrs_message *m, pgqrs_error *error);
+
+void end_one(const pgqrs_message *m, const char *verb, end_fn end);
 
 /* Runs. */
 pgqrs_status do_steps(pgqrs_run *run, char letter, int from, int to, int64_t began_us);
