@@ -9,7 +9,7 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
-# The many runs that look for faults wait for no disk: `make test` does.
+# Runs that look for no fault of a disk wait for none.
 RAM  := $(shell test -d /dev/shm -a -w /dev/shm && echo TMPDIR=/dev/shm)
 FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 
@@ -97,9 +97,9 @@ lint: build build/clang/build.ninja
 
 sanitize: build/asan/build.ninja build/tsan/build.ninja
 	cmake --build --preset asan -j$(JOBS)
-	$(FAST) tools/with_postgres.sh ctest --preset asan -j$(JOBS) $(SOUND)
+	tools/with_postgres.sh ctest --preset asan -j$(JOBS) $(SOUND)
 	cmake --build --preset tsan -j$(JOBS)
-	$(FAST) tools/with_postgres.sh ctest --preset tsan -j$(JOBS) $(SOUND)
+	tools/with_postgres.sh ctest --preset tsan -j$(JOBS) $(SOUND)
 
 valgrind: build/valgrind/build.ninja
 	cmake --build --preset valgrind -j$(JOBS)

@@ -164,6 +164,7 @@ cli_exit cli_fail(const cli *c, const pgqrs_error *error)
     return code;
 }
 
+CLI_PRINTF(4, 0)
 static cli_exit tell_ours(const cli *c, cli_exit code, const char *hint, const char *format,
                           va_list args)
 {

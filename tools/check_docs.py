@@ -6,7 +6,7 @@
 
 docs/c-api.md and docs/man/libpgqrs.3 list every PGQRS_API function with the first sentence of its
 comment, in the sections of the headers, between two marks; what stands around them is written by
-hand. And the scripts of the crash tests (tests/crash/helpers) call every function that can fail.
+hand. And the scripts of the crash tests (tests/crash/script) call every function that can fail.
 The comparison exits with 1 and names what does not fit.
 """
 
@@ -108,13 +108,13 @@ def main() -> int:
             page.write_text(wanted, encoding="utf-8")
         elif text != wanted:
             problems.append(f"{name}: is not what the headers say; run tools/check_docs.py --write")
-    helpers = args.root / "tests/crash/helpers"
+    helpers = args.root / "tests/crash/script"
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(helpers.glob("*.c")))
     called = set(re.findall(r"\bpgqrs_\w+\b", script)) | {"pgqrs_open"}  # by helper_open()
     for functions in sections.values():
         for name, _, can_fail in functions:
             if can_fail and name not in called | SILENT:
-                problems.append(f"{name}: no script in tests/crash/helpers calls it")
+                problems.append(f"{name}: no script in tests/crash/script calls it")
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
