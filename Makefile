@@ -21,7 +21,7 @@ SOUND = -E '^process\.mutants'
 
 # DSN=postgresql://... shows it on PostgreSQL.
 demo: build
-	tools/demo.sh build/release/examples/archive_files
+	ARCHIVE_FILES=build/release/examples/archive_files tools/demo.sh '$(DSN)'
 
 # On a private PostgreSQL server and a file. BENCH=--quick takes less than a minute for each.
 bench: build
