@@ -77,6 +77,9 @@ static pgqrs_status run_text(pgqrs__conn *conn, pgqrs__buf *sql, int64_t deadlin
     return rc;
 }
 
+/* Less than deadlock_timeout, which is 1 s. */
+#define LOCK_TIMEOUT "500ms"
+
 pgqrs_status pgqrs__pg_script(pgqrs__conn *conn, const char *sql, int64_t deadline_us,
                               pgqrs_error *error)
 {
