@@ -93,7 +93,11 @@ typedef enum pgqrs_object {
 } pgqrs_object;
 
 /** Flags of an error. RETRYABLE: the same call may succeed later, and nothing was written.
- *  MAYBE_APPLIED: the answer was lost; the operation may or may not have happened. */
+ *  MAYBE_APPLIED: the answer was lost; the operation may or may not have happened. Whatever can be
+ *  found out or done again without harm is, until the deadline: only an enqueue or trigger without
+ *  a key, and what gives a message back, are left in doubt by one lost connection [G-61]. Of what
+ *  is counted (out_count of a purge, of retention, of a worker's release), a part whose answer was
+ *  lost is done, but not counted. */
 #define PGQRS_RETRYABLE     1u
 #define PGQRS_MAYBE_APPLIED 2u
 
@@ -180,7 +184,7 @@ typedef struct pgqrs_store_options {
     int     max_depth;          /**< of JSON: 512; up to 4096 */
     int64_t lease_us;           /**< for claims that name none: the queue's */
     int     max_attempts;       /**< written into the queues this store creates: 5 */
-    /** 1: behind a transaction pooler; 0: ask PGQRS_POOLED, else no */
+    /** 1: behind a transaction pooler; 0: ask PGQRS_POOLED, else find out [G-60] */
     int pooled;
     /** PostgreSQL, pooled: where to LISTEN. NULL: ask PGQRS_LISTEN_DSN, else poll */
     const char  *listen_dsn;
@@ -320,7 +324,8 @@ PGQRS_API size_t            pgqrs_queues_count(const pgqrs_queues *queues);
 PGQRS_API const pgqrs_queue *pgqrs_queues_at(const pgqrs_queues *queues, size_t index);
 PGQRS_API void               pgqrs_queues_free(pgqrs_queues *queues);
 
-/** Create a queue. Names are 1–255 bytes of UTF-8 without control characters.
+/** Create a queue. Names are 1–255 bytes of UTF-8 without control characters. When the answer is
+ *  lost, a queue that was not there before and is as asked for counts as created.
  *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_EEXISTS, or a database failure. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_queue_create(pgqrs_store *store, const char *queue,
                                                       const pgqrs_queue_options *options,
@@ -386,7 +391,8 @@ typedef struct pgqrs_enqueue_options {
     const char *headers;  /**< a JSON object handed to the handler as it is ("traceparent", …) */
     int64_t     producer; /**< a worker's id, for people; 0 = none */
     int64_t     now_us;
-    /** set when the key named a message that was there before; NULL = not wanted */
+    /** set when the key named a message that was there before, or that this call put in and lost
+     * the answer about; NULL = not wanted */
     bool *out_existed;
 } pgqrs_enqueue_options;
 

@@ -47,6 +47,8 @@ typedef struct pgqrs__lost {
 /* After a failure of what may as well happen twice: whether to ask again. Then it has slept; else
  * the error says MAYBE_APPLIED if ever an answer was lost. (lost.c) */
 bool pgqrs__lost_again(pgqrs__lost *lost, pgqrs_status rc, pgqrs_error *error);
+/* Sleep, longer each time; false at once when the deadline would pass. */
+bool pgqrs__lost_wait(pgqrs__lost *lost);
 
 /* Run in MODE_WRITE what may as well happen twice: when the answer was lost, it is asked for again,
  * until the deadline. */

@@ -204,6 +204,17 @@ done:
     return rc;
 }
 
+/* What is applied stays so: also when the commit's answer was lost. Those who are at work on the
+ * tables may be in the way, for as long as a group or a transactional step of theirs takes. */
+static bool install_again(pgqrs__lost *lost, int tries, pgqrs_status rc, pgqrs_error *error)
+{
+    if (lost->once || (error->flags & PGQRS_MAYBE_APPLIED) != 0)
+        return pgqrs__lost_again(lost, rc, error);
+    if (rc == PGQRS_EBUSY)
+        return pgqrs__lost_wait(lost);
+    return tries == 0 && rc != PGQRS_ETIMEDOUT && (error->flags & PGQRS_RETRYABLE) != 0;
+}
+
 pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
 {
     pgqrs__rows *rows = NULL;
@@ -225,10 +236,7 @@ pgqrs_status pgqrs_install(pgqrs_store *store, pgqrs_error *error)
     lost.deadline_us = deadline_us;
     for (int tries = 0;; tries++) {
         rc = install(store, rows, deadline_us, error);
-        /* Once more, and as long as the commit's answer is lost: what is applied stays so. */
-        if (rc == PGQRS_OK
-            || (!pgqrs__lost_again(&lost, rc, error)
-                && (tries > 0 || rc == PGQRS_ETIMEDOUT || (error->flags & PGQRS_RETRYABLE) == 0)))
+        if (rc == PGQRS_OK || !install_again(&lost, tries, rc, error))
             break;
     }
     pgqrs__rows_free(rows);

@@ -6,6 +6,15 @@
 #define FIRST_US (20 * PGQRS_MILLISECOND)
 #define MOST_US  (500 * PGQRS_MILLISECOND)
 
+bool pgqrs__lost_wait(pgqrs__lost *lost)
+{
+    lost->delay_us = lost->delay_us == 0 ? FIRST_US : PGQRS__MIN(lost->delay_us * 2, MOST_US);
+    if (pgqrs__i64_add_sat(pgqrs__mono_us(), lost->delay_us) >= lost->deadline_us)
+        return false;
+    pgqrs__sleep_us(lost->delay_us);
+    return true;
+}
+
 bool pgqrs__lost_again(pgqrs__lost *lost, pgqrs_status rc, pgqrs_error *error)
 {
     bool again = false;
@@ -16,11 +25,8 @@ bool pgqrs__lost_again(pgqrs__lost *lost, pgqrs_status rc, pgqrs_error *error)
         else
             again = lost->once && (error->flags & PGQRS_RETRYABLE) != 0;
     }
-    lost->delay_us = lost->delay_us == 0 ? FIRST_US : PGQRS__MIN(lost->delay_us * 2, MOST_US);
-    if (again && pgqrs__i64_add_sat(pgqrs__mono_us(), lost->delay_us) < lost->deadline_us) {
-        pgqrs__sleep_us(lost->delay_us);
+    if (again && pgqrs__lost_wait(lost))
         return true;
-    }
     if (lost->once) /* whatever became of it since */
         pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
     return false;

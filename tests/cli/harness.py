@@ -72,7 +72,8 @@ class Case(unittest.TestCase):
             Case.made += 1
             self.schema = f"cli_{os.getpid()}_{Case.made}"
             self.prefix = f"{self.schema}."
-            server = os.environ["PGQRS_TEST_PG"]
+            # No pooler takes options: the server itself.
+            server = os.environ.get("PGQRS_TEST_PG_DIRECT", os.environ["PGQRS_TEST_PG"])
             # In the session, so that the program may find it without --schema, and with it.
             self.dsn = f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{self.schema}"
             self.sql(f"CREATE SCHEMA {self.schema}")

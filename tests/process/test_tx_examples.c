@@ -16,7 +16,7 @@ static int run(const world *w, const char *example, const char *argument, char *
     if (w->postgres)
         (void)setenv("PGOPTIONS", options, 1);
     (void)snprintf(command, sizeof(command), "ulimit -c 0; exec " EXAMPLES "/%s '%s' %s 2>&1",
-                   example, w->dsn, argument);
+                   example, w->direct, argument);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     const size_t used = fread(out, 1, size - 1, pipe);

@@ -105,8 +105,8 @@ static bool warned_with(world *w, const char *setting, const char *word)
     pgqrs_description  *about   = NULL;
     char                dsn[700];
     bool                warned = false;
-    (void)snprintf(dsn, sizeof(dsn), "%s%coptions=-c%%20%s", w->dsn,
-                   strchr(w->dsn, '?') == NULL ? '?' : '&', setting);
+    (void)snprintf(dsn, sizeof(dsn), "%s%coptions=-c%%20%s", w->direct,
+                   strchr(w->direct, '?') == NULL ? '?' : '&', setting);
     assert_ok(pgqrs_open(dsn, &options, &store, &failure));
     assert_ok(pgqrs_store_describe(store, &about, &failure));
     for (size_t i = 0; i < about->warnings_count; i++)

@@ -53,10 +53,10 @@ static pgqrs_store *open_as(world *w, const char *role, char *dsn, size_t size)
     pgqrs_store_options options = world_options(w);
     pgqrs_store        *store   = NULL;
     char                encoded[300];
-    char               *at = strstr(w->dsn, "user=postgres");
+    char               *at = strstr(w->direct, "user=postgres");
     assert_non_null(at);
     encode(role, encoded);
-    (void)snprintf(dsn, size, "%.*suser=%s%s", (int)(at - w->dsn), w->dsn, encoded,
+    (void)snprintf(dsn, size, "%.*suser=%s%s", (int)(at - w->direct), w->direct, encoded,
                    at + strlen("user=postgres"));
     assert_ok(pgqrs_open(dsn, &options, &store, &failure));
     return store;

@@ -85,17 +85,9 @@ static void g42_a_call_returns_by_its_deadline_and_tells_the_truth(void **state)
 /* End the library's connections to this case's schema, as an administrator or a fail-over would. */
 static void end_connections(world *w)
 {
-    char pids[1000], sql[1200];
-    (void)snprintf(sql, sizeof(sql),
-                   "SELECT '{' || coalesce(string_agg(pid::text, ','), '') || '}' "
-                   "FROM (SELECT pid, pg_terminate_backend(pid) AS told FROM pg_stat_activity "
-                   "WHERE pid <> pg_backend_pid() AND query LIKE '%%%s%%' OFFSET 0) a",
-                   w->schema);
-    sql_text(w, sql, pids, sizeof(pids));
-    (void)snprintf(sql, sizeof(sql),
-                   "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ('%s'::int[])", pids);
-    while (sql_number(w, sql) > 0)
-        continue;
+    char condition[100];
+    (void)snprintf(condition, sizeof(condition), "query LIKE '%%%s%%'", w->schema);
+    (void)end_sessions(w, condition);
 }
 
 static void g42_operations_with_a_natural_key_survive_a_lost_connection(void **state)

@@ -37,6 +37,25 @@ void sql_text(world *w, const char *sql, char *out, size_t size)
     run(w, sql, out, size);
 }
 
+int64_t end_sessions(world *w, const char *condition)
+{
+    char    pids[1000], sql[1400];
+    int64_t ended;
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT coalesce(string_agg(pid::text, ','), '') FROM (SELECT pid, "
+                   "pg_terminate_backend(pid) AS told FROM pg_stat_activity "
+                   "WHERE pid <> pg_backend_pid() AND %s OFFSET 0) a",
+                   condition);
+    sql_text(w, sql, pids, sizeof(pids));
+    (void)snprintf(sql, sizeof(sql), "SELECT coalesce(cardinality('{%s}'::int[]), 0)", pids);
+    ended = sql_number(w, sql);
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ('{%s}'::int[])", pids);
+    while (sql_number(w, sql) > 0)
+        continue;
+    return ended;
+}
+
 void sql_fingerprint(world *w, char *out, size_t size)
 {
     run(w,

@@ -13,6 +13,10 @@ int64_t sql_number(world *w, const char *sql);
 /** The same as text; "" without a row. */
 void sql_text(world *w, const char *sql, char *out, size_t size);
 
+/** PostgreSQL: end the other sessions of which a condition on pg_stat_activity holds, and wait
+ * until they are gone. @return how many they were. */
+int64_t end_sessions(world *w, const char *condition);
+
 /** One line that changes when any row of any table comes, goes or moves. */
 void sql_fingerprint(world *w, char *out, size_t size);
 /** Assert that every message is in exactly one place, and nothing is without its message. */

@@ -44,7 +44,7 @@ void user_open(user *u, world *w)
     if (w->postgres) {
         char sql[128];
 
-        u->pg = PQconnectdb(w->dsn);
+        u->pg = PQconnectdb(w->direct);
         assert_int_equal(CONNECTION_OK, PQstatus(u->pg));
         (void)snprintf(sql, sizeof(sql), "SET search_path = %s; SET lock_timeout = '20s'",
                        w->schema);

@@ -140,6 +140,12 @@ static pgqrs_status lacks_schema(pgqrs__conn *conn, int64_t deadline_us, bool *o
     return rc;
 }
 
+/* An installation waits for those who are at work no longer than it may make them wait; and gives
+ * up sooner than a deadlock with them would be found (deadlock_timeout: 1 s), and one of them
+ * chosen.
+ */
+static const char give_way[] = "SELECT set_config('lock_timeout', '500ms', true) IS NULL";
+
 pgqrs_status pgqrs__pg_lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
 {
     pgqrs__db   *db = conn->db;
@@ -152,6 +158,8 @@ pgqrs_status pgqrs__pg_lock_install(pgqrs__conn *conn, int64_t deadline_us, pgqr
     (void)snprintf(key, sizeof key, "%" PRId64, install_key(db));
     rc = ask(conn, "SELECT pg_advisory_xact_lock($1::int8) IS NULL", 1, params, deadline_us, NULL,
              error);
+    if (rc == PGQRS_OK)
+        rc = ask(conn, give_way, 0, NULL, deadline_us, NULL, error);
     if (rc == PGQRS_OK)
         rc = lacks_schema(conn, deadline_us, &lacks, error);
     if (rc != PGQRS_OK || !lacks)
