@@ -1027,6 +1027,230 @@ PGQRS_API void pgqrs_worker_stop(pgqrs_worker *worker);
 /** The worker's id in the database; 0 before it ran. */
 PGQRS_API int64_t pgqrs_worker_id(const pgqrs_worker *worker);
 
+/* --- Many at once, and event loops ------------------------------------------------------------ */
+
+/** Operations that travel together.
+ *
+ *  They are added one by one, and are numbered from 0 in that order; every function that adds one
+ *  returns its number. An operation that is refused as it is added (bad JSON, a name that is none)
+ *  has its error as its result. Then the batch is committed, which waits, or submitted, which does
+ *  not; it is used once. After that its results are read by number, and it is freed.
+ *
+ *  A batch is **atomic** unless pgqrs_batch_independent() was called: all of its operations happen
+ *  in one transaction, or none does [G-44]. It takes what writes messages: enqueue, enqueue_many,
+ *  trigger, archive, delete, release, retry, dead_letter, run_succeed, run_fail, step_succeed,
+ *  step_fail and step_retry; anything else is refused as it is added. It names a message once, but
+ *  for steps of a run beside each other and before its end. One message of it that is no longer
+ *  held undoes it, and so does a step that has a result already: PGQRS_ELEASE, PGQRS_ESTATE. One
+ *  operation that is refused keeps all of it from being sent.
+ *
+ *  **Independent** operations share round trips and commits, and nothing else: each has its own
+ *  result [G-45]. They may be anything that has a pgqrs_batch_ function.
+ *
+ *  A store that is a transaction of yours takes atomic batches as part of it, and no others. A step
+ *  with a transaction of its own, or with messages to send, is not ended by a batch.
+ *
+ *  Arguments are those of the function without "batch_", and are copied; run and step handles that
+ *  are named must live until the batch is done. In enqueue options out_existed is not used.
+ *  @threads one at a time; between pgqrs_batch_submit() and being handed back it is the library's.
+ *  NULL, which is what a lack of memory makes of pgqrs_batch_new(), is accepted everywhere:
+ *  committing or submitting it says so. */
+typedef struct pgqrs_batch pgqrs_batch;
+
+/** Not added: for lack of memory, or to a batch that was used. */
+#define PGQRS_NO_OPERATION ((size_t)-1)
+
+PGQRS_API pgqrs_batch *pgqrs_batch_new(pgqrs_store *store);
+/** Free a batch that is not under way, with every result that was not taken out of it. Messages
+ *  that a claim in it has leased stay leased. */
+PGQRS_API void pgqrs_batch_free(pgqrs_batch *batch);
+/** Make the operations independent of each other. Called before the first one is added. */
+PGQRS_API void pgqrs_batch_independent(pgqrs_batch *batch);
+/** How many operations were added. */
+PGQRS_API size_t pgqrs_batch_count(const pgqrs_batch *batch);
+
+/** Send a batch and wait for its results. An atomic one costs one round trip and one commit.
+ *  @return Atomic: PGQRS_OK when all of it was applied; an operation's own status may still be one
+ *          of success, as PGQRS_ECANCELLED of a run that ended so. Else nothing was, and the error
+ *          says why: PGQRS_ELEASE with the ids of the lost messages in `detail`; what was refused,
+ *          with the number of the operation in `detail`; or a database failure. A lost answer is
+ *          looked for where something in the batch tells (a message it ended, a step it recorded,
+ *          nothing but enqueues with keys); else the error is flagged PGQRS_MAYBE_APPLIED.
+ *          Independent: PGQRS_OK when every operation's status is; else the first other one's
+ *          error.
+ *  @threads any    @blocks until committed or the deadline passes */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_batch_commit(pgqrs_batch *batch, pgqrs_error *error);
+
+/** Where batches of one event loop come back: one for each loop. Several share a store, and one
+ *  may serve several stores. */
+typedef struct pgqrs_completions pgqrs_completions;
+
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_completions_new(pgqrs_completions **out_completions,
+                                                         pgqrs_error        *error);
+/** Free it, and with it what came back and was not taken. Batches that are still under way end
+ *  their waits, and are freed when they come back; what they do is done all the same, and what they
+ *  have claimed stays leased until its lease passes. */
+PGQRS_API void pgqrs_completions_free(pgqrs_completions *completions);
+/** A descriptor that is readable while a batch is here to be taken: for poll(), epoll, an event
+ *  loop. Only to be waited on. -1 in a child after fork(). */
+PGQRS_API int pgqrs_completions_fd(const pgqrs_completions *completions);
+/** Take a batch that came back. Never waits.
+ *  @param[out] out_user_data  what it was submitted with; may be NULL.
+ *  @return the batch, yours again: read it and free it. NULL when none is here.
+ *  @threads one at a time */
+PGQRS_API pgqrs_batch *pgqrs_completions_next(pgqrs_completions *completions, void **out_user_data);
+
+/** Send a batch without waiting: it comes back through @p completions, whatever becomes of it, by
+ *  the store's deadline (operations that wait, by the end of their wait).
+ *
+ *  Nothing here waits for the database. Operations that are submitted in one tick of an event
+ *  loop, in one batch or many, share commits with each other and with those of other threads
+ *  [G-45]; the store's own threads, started when first needed, carry them.
+ *  pgqrs_close() lets what is under way finish, ends its waits, and hands it back first; a batch
+ *  may be read and freed after that, unless it holds a run handle.
+ *  @return PGQRS_OK: the batch is the library's until it is handed back. Else it is still yours,
+ *          and nothing was sent: PGQRS_EINVAL, PGQRS_ENOMEM, PGQRS_EFORK, PGQRS_ESTATE (used
+ *          before), or what was refused in an atomic batch.
+ *  @threads any    @blocks never */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_batch_submit(pgqrs_batch       *batch,
+                                                      pgqrs_completions *completions,
+                                                      void *user_data, pgqrs_error *error);
+/** End the waits of a batch that is under way (claims with wait_us, run_wait): they answer at once
+ *  what there is. It comes back as ever, and nothing is lost: what was claimed is in it. The batch
+ *  must not have been handed back. @threads any */
+PGQRS_API void pgqrs_batch_hurry(pgqrs_batch *batch);
+/** pgqrs_open() and, if @p install, pgqrs_install(), without waiting. The batch that comes back
+ *  has one operation, whose store pgqrs_batch_take_store() gives. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_open_submit(const char                *dsn,
+                                                     const pgqrs_store_options *options,
+                                                     bool install, pgqrs_completions *completions,
+                                                     void *user_data, pgqrs_error *error);
+
+/* Results, by number of operation. A number that is none answers like a refused operation. Pointers
+ * live as long as the batch. */
+
+/** PGQRS_OK, or what the call would have returned; PGQRS_ENOTREADY before the batch is done. */
+PGQRS_API pgqrs_status       pgqrs_batch_status(const pgqrs_batch *batch, size_t operation);
+PGQRS_API const pgqrs_error *pgqrs_batch_error(const pgqrs_batch *batch, size_t operation);
+/** The id that was given out: of a message, a run, a worker. 0 without one, and for an enqueue
+ *  without a key of an atomic batch that is known to be committed although its answer was lost. */
+PGQRS_API int64_t pgqrs_batch_id(const pgqrs_batch *batch, size_t operation);
+/** Of enqueue_many: the ids in order, *out_count of them. NULL without. */
+PGQRS_API const int64_t *pgqrs_batch_ids(const pgqrs_batch *batch, size_t operation,
+                                         size_t *out_count);
+/** Whether the key of an enqueue or trigger named a message that was there before. */
+PGQRS_API bool pgqrs_batch_existed(const pgqrs_batch *batch, size_t operation);
+/** How many: of queue_purge, replay, dead_purge, retention_run, worker_purge_stale,
+ *  worker_release.
+ * */
+PGQRS_API int64_t pgqrs_batch_number(const pgqrs_batch *batch, size_t operation);
+/** Of cancel. */
+PGQRS_API pgqrs_state pgqrs_batch_state(const pgqrs_batch *batch, size_t operation);
+/** Of step_begin: lives as its run. NULL where pgqrs_step_begin() sets out none. */
+PGQRS_API pgqrs_step *pgqrs_batch_step(const pgqrs_batch *batch, size_t operation);
+/** Of queue_measure, and of worker_measure. NULL without. */
+PGQRS_API const pgqrs_queue_metrics *pgqrs_batch_metrics(const pgqrs_batch *batch,
+                                                         size_t             operation);
+PGQRS_API const pgqrs_worker_health *pgqrs_batch_health(const pgqrs_batch *batch, size_t operation);
+/* What a call would have handed out. It is yours from then on, to be freed; NULL without, and when
+ * it was taken before. */
+PGQRS_API pgqrs_messages       *pgqrs_batch_take_messages(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_records        *pgqrs_batch_take_records(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_queues         *pgqrs_batch_take_queues(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_worker_records *pgqrs_batch_take_workers(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_run_records    *pgqrs_batch_take_runs(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_step_records   *pgqrs_batch_take_steps(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_run            *pgqrs_batch_take_run(pgqrs_batch *batch, size_t operation);
+PGQRS_API pgqrs_store          *pgqrs_batch_take_store(pgqrs_batch *batch, size_t operation);
+
+/* Adding operations: those that an atomic batch takes. */
+PGQRS_API size_t pgqrs_batch_enqueue(pgqrs_batch *batch, const char *queue, const char *payload,
+                                     const pgqrs_enqueue_options *options);
+PGQRS_API size_t pgqrs_batch_enqueue_many(pgqrs_batch *batch, const char *queue,
+                                          const char *const *payloads, size_t count,
+                                          const pgqrs_enqueue_options *options);
+PGQRS_API size_t pgqrs_batch_trigger(pgqrs_batch *batch, const char *workflow, const char *input,
+                                     const pgqrs_enqueue_options *options);
+PGQRS_API size_t pgqrs_batch_archive(pgqrs_batch *batch, const pgqrs_message *message);
+PGQRS_API size_t pgqrs_batch_delete(pgqrs_batch *batch, const pgqrs_message *message);
+PGQRS_API size_t pgqrs_batch_release(pgqrs_batch *batch, const pgqrs_message *message,
+                                     const pgqrs_release_options *options);
+PGQRS_API size_t pgqrs_batch_retry(pgqrs_batch *batch, const pgqrs_message *message,
+                                   const char *code, const char *text);
+PGQRS_API size_t pgqrs_batch_dead_letter(pgqrs_batch *batch, const pgqrs_message *message,
+                                         const char *code, const char *text);
+PGQRS_API size_t pgqrs_batch_run_succeed(pgqrs_batch *batch, pgqrs_run *run, const char *output);
+PGQRS_API size_t pgqrs_batch_run_fail(pgqrs_batch *batch, pgqrs_run *run, const char *code,
+                                      const char *text);
+PGQRS_API size_t pgqrs_batch_step_succeed(pgqrs_batch *batch, pgqrs_step *step, const char *output);
+PGQRS_API size_t pgqrs_batch_step_fail(pgqrs_batch *batch, pgqrs_step *step, const char *code,
+                                       const char *text);
+PGQRS_API size_t pgqrs_batch_step_retry(pgqrs_batch *batch, pgqrs_step *step, const char *code,
+                                        const char *text, int64_t after_us);
+
+/* Independent only. These share groups like the ones above. */
+PGQRS_API size_t pgqrs_batch_claim(pgqrs_batch *batch, const char *queue,
+                                   const pgqrs_claim_options *options);
+PGQRS_API size_t pgqrs_batch_extend(pgqrs_batch *batch, const pgqrs_message *message,
+                                    int64_t lease_us);
+
+/* Independent only, each a statement or more of its own. */
+PGQRS_API size_t pgqrs_batch_claim_id(pgqrs_batch *batch, int64_t id,
+                                      const pgqrs_claim_options *options);
+PGQRS_API size_t pgqrs_batch_message_get(pgqrs_batch *batch, int64_t id);
+PGQRS_API size_t pgqrs_batch_message_list(pgqrs_batch *batch, const char *queue,
+                                          const pgqrs_list_options *options);
+PGQRS_API size_t pgqrs_batch_replay(pgqrs_batch *batch, const int64_t *ids, size_t count);
+PGQRS_API size_t pgqrs_batch_dead_purge(pgqrs_batch *batch, const char *queue, int64_t limit);
+PGQRS_API size_t pgqrs_batch_cancel(pgqrs_batch *batch, int64_t id);
+PGQRS_API size_t pgqrs_batch_retention_run(pgqrs_batch *batch, int64_t now_us);
+
+PGQRS_API size_t pgqrs_batch_run_open(pgqrs_batch *batch, int64_t run_id);
+PGQRS_API size_t pgqrs_batch_run_start(pgqrs_batch *batch, pgqrs_run *run);
+PGQRS_API size_t pgqrs_batch_run_pause(pgqrs_batch *batch, pgqrs_run *run, const char *message,
+                                       int64_t resume_after_us);
+PGQRS_API size_t pgqrs_batch_run_sleep(pgqrs_batch *batch, pgqrs_run *run, const char *name,
+                                       int64_t duration_us);
+PGQRS_API size_t pgqrs_batch_run_cancel(pgqrs_batch *batch, pgqrs_run *run);
+PGQRS_API size_t pgqrs_batch_run_get(pgqrs_batch *batch, int64_t run_id);
+PGQRS_API size_t pgqrs_batch_run_list(pgqrs_batch *batch, const char *workflow,
+                                      const pgqrs_run_list_options *options);
+PGQRS_API size_t pgqrs_batch_run_wait(pgqrs_batch *batch, int64_t run_id, int64_t wait_us);
+PGQRS_API size_t pgqrs_batch_step_begin(pgqrs_batch *batch, pgqrs_run *run, const char *name,
+                                        const pgqrs_step_options *options);
+PGQRS_API size_t pgqrs_batch_step_list(pgqrs_batch *batch, int64_t run_id);
+
+PGQRS_API size_t pgqrs_batch_install(pgqrs_batch *batch);
+PGQRS_API size_t pgqrs_batch_verify(pgqrs_batch *batch);
+PGQRS_API size_t pgqrs_batch_queue_create(pgqrs_batch *batch, const char *queue,
+                                          const pgqrs_queue_options *options);
+PGQRS_API size_t pgqrs_batch_queue_ensure(pgqrs_batch *batch, const char *queue,
+                                          const pgqrs_queue_options *options);
+PGQRS_API size_t pgqrs_batch_workflow_ensure(pgqrs_batch *batch, const char *workflow,
+                                             const pgqrs_queue_options *options);
+PGQRS_API size_t pgqrs_batch_queue_configure(pgqrs_batch *batch, const char *queue,
+                                             const pgqrs_queue_options *options);
+PGQRS_API size_t pgqrs_batch_queue_get(pgqrs_batch *batch, const char *queue);
+PGQRS_API size_t pgqrs_batch_queue_list(pgqrs_batch *batch);
+PGQRS_API size_t pgqrs_batch_queue_delete(pgqrs_batch *batch, const char *queue, bool force);
+PGQRS_API size_t pgqrs_batch_queue_purge(pgqrs_batch *batch, const char *queue);
+PGQRS_API size_t pgqrs_batch_queue_pause(pgqrs_batch *batch, const char *queue);
+PGQRS_API size_t pgqrs_batch_queue_resume(pgqrs_batch *batch, const char *queue);
+PGQRS_API size_t pgqrs_batch_queue_measure(pgqrs_batch *batch, const char *queue);
+
+PGQRS_API size_t pgqrs_batch_worker_register(pgqrs_batch *batch, const char *name,
+                                             const char *queue);
+PGQRS_API size_t pgqrs_batch_worker_heartbeat(pgqrs_batch *batch, const int64_t *workers,
+                                              size_t count);
+PGQRS_API size_t pgqrs_batch_worker_set_status(pgqrs_batch *batch, int64_t worker,
+                                               pgqrs_worker_status status);
+PGQRS_API size_t pgqrs_batch_worker_get(pgqrs_batch *batch, int64_t worker);
+PGQRS_API size_t pgqrs_batch_worker_list(pgqrs_batch *batch);
+PGQRS_API size_t pgqrs_batch_worker_measure(pgqrs_batch *batch, int64_t silent_us);
+PGQRS_API size_t pgqrs_batch_worker_purge_stale(pgqrs_batch *batch, int64_t silent_us,
+                                                int64_t now_us);
+PGQRS_API size_t pgqrs_batch_worker_release(pgqrs_batch *batch, int64_t worker);
+
 #ifndef PGQRS_CDEF
 #ifdef __cplusplus
 }

@@ -429,6 +429,21 @@ WHERE CASE WHEN h.n IS NULL
                  FROM asked a WHERE NOT EXISTS (SELECT FROM held h WHERE h.n = a.n))::bool
            ELSE true END;
 
+-- Last in an atomic batch that enqueues: a queue that was deleted took nothing, and that undoes the
+-- others too (22P02).
+-- name: queue_live_all :many
+-- args: queue i32[]
+-- cols: n i64
+WITH asked AS MATERIALIZED (
+    SELECT a.n, a.queue_id, (SELECT true FROM @schema.pgqrs_queues q
+                             WHERE q.id = a.queue_id AND q.deleted_at IS NULL) AS live
+    FROM unnest($queue) WITH ORDINALITY AS a(queue_id, n))
+SELECT a.n FROM asked a
+WHERE CASE WHEN a.live IS NULL
+           THEN (SELECT 'pgqrs: gone ' || string_agg(a.queue_id::text, ',' ORDER BY a.n)
+                 FROM asked a WHERE a.live IS NULL)::bool
+           ELSE true END;
+
 -- name: lease_extend :many
 -- args: queue i32[], message i64[], lease i64[], lease_us i64[]?, now time?
 -- cols: n i64, cancelled bool, again bool

@@ -34,6 +34,21 @@ rec AS (
 SELECT h.n, h.cancelled, r.run_id IS NOT NULL AS recorded
 FROM held h LEFT JOIN rec r ON r.run_id = h.message_id AND r.name = h.name;
 
+-- First in an atomic batch that records steps: one that has a result already undoes the batch
+-- (22P02), since what goes with it was done with that result.
+-- name: step_open_all :many
+-- args: run i64[], name text[]
+-- cols: n i64
+WITH asked AS MATERIALIZED (
+    SELECT a.n, a.run_id, (SELECT s.status FROM @schema.pgqrs_steps s
+                           WHERE s.run_id = a.run_id AND s.name = a.name) AS status
+    FROM unnest($run, $name) WITH ORDINALITY AS a(run_id, name, n))
+SELECT a.n FROM asked a
+WHERE CASE WHEN a.status <> 3
+           THEN (SELECT 'pgqrs: recorded ' || string_agg(a.run_id::text, ',' ORDER BY a.n)
+                 FROM asked a WHERE a.status <> 3)::bool
+           ELSE true END;
+
 -- name: step_find
 -- args: run i64, name text
 -- cols: status i16, retries i32, started_at time?, finished_at time?, retry_at time?, output json?,

@@ -328,6 +328,13 @@ SELECT $n AS n,
        coalesce((SELECT l.cancelled FROM @{held}),
                 json_extract('{}', 'pgqrs: lost ' || $message)) AS cancelled;
 
+-- Last in an atomic batch that enqueues: a queue that was deleted took nothing, and that undoes the others too.
+-- name: queue_live_all :many
+-- args: queue i32[]
+-- cols: n i64
+SELECT coalesce((SELECT $n FROM @schema.pgqrs_queues q WHERE q.id = $queue AND q.deleted_at IS NULL),
+                json_extract('{}', 'pgqrs: gone ' || $queue)) AS n;
+
 -- name: lease_extend :many
 -- args: queue i32[], message i64[], lease i64[], lease_us i64[]?, now time?
 -- cols: n i64, cancelled bool, again bool

@@ -26,6 +26,15 @@ SET status = excluded.status, retries = excluded.retries,
     error = excluded.error
 WHERE pgqrs_steps.status = 3;
 
+-- First in an atomic batch that records steps: one that has a result already undoes the batch, since what goes
+-- with it was done with that result.
+-- name: step_open_all :many
+-- args: run i64[], name text[]
+-- cols: n i64
+SELECT CASE WHEN EXISTS (SELECT 1 FROM @schema.pgqrs_steps s
+                         WHERE s.run_id = $run AND s.name = $name AND s.status <> 3)
+            THEN json_extract('{}', 'pgqrs: recorded ' || $run) ELSE $n END AS n;
+
 -- name: step_find
 -- args: run i64, name text
 -- cols: status i16, retries i32, started_at time?, finished_at time?, retry_at time?, output json?,

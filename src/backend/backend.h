@@ -244,6 +244,11 @@ typedef struct pgqrs__backend {
 extern const pgqrs__backend pgqrs__backend_postgres;
 extern const pgqrs__backend pgqrs__backend_sqlite;
 
+/* What a strict statement has undone its transaction for: the text of its error has "pgqrs: lost
+ * 7,9", "pgqrs: gone 3" or "pgqrs: recorded 7" in it. PGQRS_OK: it is another error. (backends.c)
+ */
+pgqrs_status pgqrs__backend_undone(const char *text, pgqrs_error *error);
+
 /* The backend whose scheme the DSN has: NULL, with a clear error, when there is none or it was left
  * out of this build. (backends.c) */
 const pgqrs__backend *pgqrs__backend_for(const char *dsn, pgqrs_error *error);

@@ -77,3 +77,29 @@ const pgqrs__backend *pgqrs__backend_for(const char *dsn, pgqrs_error *error)
     pgqrs__hint(error, FORMS);
     return NULL;
 }
+
+pgqrs_status pgqrs__backend_undone(const char *text, pgqrs_error *error)
+{
+    static const struct {
+        const char  *what;
+        pgqrs_status status;
+        pgqrs_object object;
+        const char  *message;
+    } strict[] = {
+        { "pgqrs: lost ", PGQRS_ELEASE, PGQRS_OBJECT_MESSAGE, "messages are no longer held" },
+        { "pgqrs: gone ", PGQRS_ENOTFOUND, PGQRS_OBJECT_QUEUE, "a queue was deleted" },
+        { "pgqrs: recorded ", PGQRS_ESTATE, PGQRS_OBJECT_STEP, "a step has a result already" },
+    };
+
+    for (size_t i = 0; text != NULL && i < PGQRS__ARRAY_LEN(strict); i++) {
+        const char *at = strstr(text, strict[i].what);
+
+        if (at == NULL)
+            continue;
+        at += strlen(strict[i].what);
+        pgqrs__fail(error, strict[i].status, strict[i].object, "%s", strict[i].message);
+        pgqrs__detail(error, "%.*s", (int)strspn(at, "0123456789,"), at);
+        return strict[i].status;
+    }
+    return PGQRS_OK;
+}

@@ -1,5 +1,5 @@
-/* Taking messages out: claims, claims that wait, and one message by its id. */
-#include "core/admin.h"
+/* Taking messages out: claims, and claims that wait. */
+#include "core/task.h"
 #include "util/clock.h"
 #include "util/random.h"
 
@@ -12,8 +12,8 @@
 #define WAITER_RENEW_US (2 * PGQRS_SECOND)
 #define RECONNECT_US    (50 * PGQRS_MILLISECOND)
 
-static pgqrs_status options_read(pgqrs_store *store, const pgqrs_claim_options *given,
-                                 pgqrs_claim_options *options, pgqrs_error *error)
+pgqrs_status pgqrs__claim_options_read(pgqrs_store *store, const pgqrs_claim_options *given,
+                                       pgqrs_claim_options *options, pgqrs_error *error)
 {
     pgqrs_status rc;
 
@@ -197,21 +197,26 @@ static pgqrs_status claim_again(pgqrs_store *store, int64_t queue_id, pgqrs_mess
 
 /* --- One claim -------------------------------------------------------------------------------- */
 
-typedef struct claimer {
-    pgqrs_store               *store;
-    const char                *queue;
-    const pgqrs_claim_options *options;
-    pgqrs__queue_ref           ref;
-} claimer;
+typedef struct claim_task {
+    pgqrs__task         task;
+    const char         *queue;
+    pgqrs_claim_options options;
+    pgqrs__queue_ref    ref;
+    int64_t             until_us; /* the wait's end */
+    int64_t             began_us; /* this try */
+    bool                from_floor;
+    int                 moves; /* of the queue's name */
+    enum { CLAIM_NAME, CLAIM_TRY, CLAIM_FLOOR, CLAIM_SENT, CLAIM_EMPTY, CLAIM_SLEEP } stage;
+} claim_task;
 
 /* Whether the next claim does the housekeeping; else the hints to start from. */
-static bool floor_is_due(const claimer *c, int64_t *hints)
+static bool floor_is_due(const claim_task *c, int64_t *hints)
 {
-    pgqrs_store        *store = c->store;
+    pgqrs_store        *store = c->task.store;
     pgqrs__queue_state *state;
     bool                due;
 
-    if (c->options->now_us != 0 || store->own_clock)
+    if (c->options.now_us != 0 || store->own_clock)
         return true;
     pgqrs__mutex_lock(&store->lock);
     state = pgqrs__queue_state_get(store, c->ref.id);
@@ -226,16 +231,16 @@ static bool floor_is_due(const claimer *c, int64_t *hints)
 }
 
 /* Remember where this claim ended. */
-static void learn(const claimer *c, const pgqrs_messages *messages, bool from_floor,
+static void learn(const claim_task *c, const pgqrs_messages *messages, bool from_floor,
                   int64_t took_us)
 {
-    pgqrs_store        *store = c->store;
+    pgqrs_store        *store = c->task.store;
     pgqrs__queue_state *state;
 
     pgqrs__mutex_lock(&store->lock);
     state = pgqrs__queue_state_get(store, c->ref.id);
     if (state != NULL) {
-        state->came_short = messages->rows->count < (size_t)c->options->limit;
+        state->came_short = messages->rows->count < (size_t)c->options.limit;
         for (int p = 0; p < PGQRS__PRIORITIES; p++)
             if (messages->seqs_seen[p] != 0)
                 state->hint[p] = PGQRS__MAX(messages->seqs_seen[p] - HINT_MARGIN, 0);
@@ -246,83 +251,64 @@ static void learn(const claimer *c, const pgqrs_messages *messages, bool from_fl
     pgqrs__mutex_unlock(&store->lock);
 }
 
-/* Claim once; *out_messages is never NULL on success. With `from_floor`, also find out that the
- * queue's name has moved on: then *out_moved_on. */
-static pgqrs_status claim_with(claimer *c, const int64_t *hints, bool *out_moved_on,
-                               pgqrs_messages **out_messages, pgqrs_error *error)
+/* A claim from these hints; NULL: from the floor. */
+static pgqrs__turn claim_send(claim_task *c, const int64_t *hints, pgqrs_error *error)
 {
-    int64_t      began    = pgqrs__mono_us();
-    int64_t      deadline = pgqrs__deadline(c->store);
-    claim_notes *notes;
-    pgqrs__op   *op;
-    pgqrs_status rc;
+    pgqrs__task *task = &c->task;
 
-    *out_moved_on = false;
-    for (;;) {
-        op = claim_op(c->store, c->queue, c->ref, c->options, hints);
-        if (op == NULL)
-            return pgqrs__nomem(error);
-        notes = op->result;
-        rc    = pgqrs__perform(c->store, &op, error);
-        if (rc == PGQRS_OK || op == NULL || (error->flags & PGQRS_MAYBE_APPLIED) == 0
-            || rc == PGQRS_ETIMEDOUT)
-            break;
-        rc = claim_again(c->store, c->ref.id, notes->messages, deadline, error);
-        if (rc != PGQRS_OK || notes->messages->rows->count > 0)
-            break;
-        pgqrs__op_free(op); /* it took nothing: claim anew */
-    }
-    if (rc == PGQRS_OK) {
-        size_t count = notes->messages->rows->count;
-
-        learn(c, notes->messages, hints == NULL, pgqrs__mono_us() - began);
-        if (notes->moved > (int64_t)count)
-            pgqrs__wake(c->store, c->ref.id);
-        if (hints == NULL && count == 0 && notes->named.id != c->ref.id && !op->lost) {
-            *out_moved_on = true;
-            pgqrs__queue_ref_forget(c->store, c->queue);
-        }
-        *out_messages   = notes->messages;
-        notes->messages = NULL;
-    }
-    pgqrs__op_free(op);
-    return rc;
+    pgqrs__op_free(task->op);
+    task->op          = claim_op(task->store, c->queue, c->ref, &c->options, hints);
+    task->deadline_us = pgqrs__deadline(task->store);
+    c->began_us       = pgqrs__mono_us();
+    c->from_floor     = hints == NULL;
+    c->stage          = CLAIM_SENT;
+    if (task->op != NULL)
+        return PGQRS__TURN_SEND;
+    task->status = pgqrs__nomem(error);
+    return PGQRS__TURN_DONE;
 }
 
-static pgqrs_status claim_once(claimer *c, pgqrs_messages **out_messages, pgqrs_error *error)
+/* The claim was answered: go on with the next stage, or with none (true), when it has messages. */
+static bool claim_answered(claim_task *c, const claim_notes *notes)
 {
-    int64_t      hints[PGQRS__PRIORITIES];
-    bool         moved_on;
-    pgqrs_status rc;
+    pgqrs_store *store = c->task.store;
+    size_t       count = notes->messages->rows->count;
 
-    if (!floor_is_due(c, hints)) {
-        rc = claim_with(c, hints, &moved_on, out_messages, error);
-        if (rc != PGQRS_OK || (*out_messages)->rows->count > 0)
-            return rc;
-        /* empty above the hint: look at all of it before saying so */
-        pgqrs_messages_free(*out_messages);
-        *out_messages = NULL;
+    learn(c, notes->messages, c->from_floor, pgqrs__mono_us() - c->began_us);
+    if (notes->moved > (int64_t)count)
+        pgqrs__wake(store, c->ref.id);
+    if (count > 0)
+        return true;
+    if (!c->from_floor) { /* empty above the hint: look at all of it before saying so */
+        c->stage = CLAIM_FLOOR;
+    } else if (notes->named.id != c->ref.id && !c->task.op->lost) {
+        pgqrs__queue_ref_forget(store, c->queue);
+        c->moves++;
+        c->stage = CLAIM_NAME;
+    } else {
+        c->stage = CLAIM_EMPTY;
     }
-    for (int tries = 0;; tries++) {
-        rc = claim_with(c, NULL, &moved_on, out_messages, error);
-        if (rc != PGQRS_OK || !moved_on)
-            return rc;
-        pgqrs_messages_free(*out_messages);
-        *out_messages = NULL;
-        rc = pgqrs__queue_ref_get(c->store, c->queue, PGQRS_OBJECT_QUEUE, &c->ref, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        if (tries > 2) /* deleted and created again all the time */
-            return pgqrs__queue_missing(c->queue, PGQRS_OBJECT_QUEUE, error);
-    }
+    return false;
+}
+
+/* What it took is the result, be it nothing. */
+static pgqrs__turn claim_done(claim_task *c)
+{
+    claim_notes *notes = c->task.op->result;
+
+    c->task.result.handed = PGQRS__HANDED_MESSAGES;
+    c->task.result.object = notes->messages;
+    notes->messages       = NULL;
+    c->task.status        = PGQRS_OK;
+    return PGQRS__TURN_DONE;
 }
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
 /* A consumer is about to sleep: enqueues by others must notify. Fails only by being slower. */
-static void announce_wait(const claimer *c)
+static void announce_wait(const claim_task *c)
 {
-    pgqrs_store        *store  = c->store;
+    pgqrs_store        *store  = c->task.store;
     int64_t             now    = pgqrs__mono_us();
     const pgqrs__val    args[] = { pgqrs__int(c->ref.id), pgqrs__null() };
     pgqrs__queue_state *state;
@@ -355,13 +341,14 @@ static pgqrs_status due_row(pgqrs__call *call, const pgqrs__val *cols)
 }
 
 /* One cheap statement: whether a claim would find anything. In doubt, yes. */
-static bool is_due(const claimer *c)
+static bool is_due(const claim_task *c)
 {
-    const pgqrs__val args[] = { pgqrs__int(c->ref.id), pgqrs__now(c->store, c->options->now_us) };
+    const pgqrs__val args[] = { pgqrs__int(c->ref.id),
+                                pgqrs__now(c->task.store, c->options.now_us) };
     due_answer       answer = { .due = false };
 
-    return pgqrs__run_one(c->store, PGQRS__MODE_READ, PGQRS__STMT_QUEUE_DUE, args, due_row, &answer,
-                          NULL)
+    return pgqrs__run_one(c->task.store, PGQRS__MODE_READ, PGQRS__STMT_QUEUE_DUE, args, due_row,
+                          &answer, NULL)
                != PGQRS_OK
            || answer.due;
 }
@@ -371,89 +358,200 @@ static bool stopped(const atomic_bool *stop)
     return stop != NULL && atomic_load(stop);
 }
 
-/* How often this queue was heard of. */
-static uint64_t wakes_of(const claimer *c)
+/* Remember how often this queue was heard of, before it is looked at. */
+static void note_wakes(claim_task *c)
 {
+    pgqrs_store        *store = c->task.store;
     pgqrs__queue_state *state;
-    uint64_t            wakes;
-
-    pgqrs__mutex_lock(&c->store->lock);
-    state = pgqrs__queue_state_get(c->store, c->ref.id);
-    wakes = state == NULL ? 0 : state->wakes;
-    pgqrs__mutex_unlock(&c->store->lock);
-    return wakes;
-}
-
-/* Sleep until a claim may find something. False when the wait is over. */
-static bool wait_for_messages(const claimer *c, uint64_t seen, int64_t until_us,
-                              const atomic_bool *stop)
-{
-    pgqrs_store *store = c->store;
-    int64_t      poll  = c->options->poll_us != 0 ? c->options->poll_us : POLL_US;
-    bool         again = false;
 
     pgqrs__mutex_lock(&store->lock);
-    store->waiting++;
-    while (!again) {
+    state         = pgqrs__queue_state_get(store, c->ref.id);
+    c->task.queue = state;
+    c->task.seen  = state == NULL ? 0 : state->wakes;
+    pgqrs__mutex_unlock(&store->lock);
+}
+
+typedef enum look { LOOK_AGAIN, LOOK_OVER, LOOK_WAIT, LOOK_ASKS } look;
+
+/* Whether a claim may find something now, and when to look again. */
+static look look_at_queue(claim_task *c, bool may_ask)
+{
+    pgqrs_store *store = c->task.store;
+    int64_t      poll  = c->options.poll_us != 0 ? c->options.poll_us : POLL_US;
+    look         found = LOOK_ASKS;
+
+    pgqrs__mutex_lock(&store->lock);
+    for (;;) {
         pgqrs__queue_state *state = pgqrs__queue_state_get(store, c->ref.id);
         int64_t             now   = pgqrs__mono_us();
-        int64_t             wake_us;
+        bool                due;
 
-        if (stopped(stop) || now >= until_us)
-            break;
-        if (state == NULL || state->wakes != seen) {
-            again = true;
+        if (stopped(c->task.stop) || now >= c->until_us) {
+            found = LOOK_OVER;
             break;
         }
+        if (state == NULL || state->wakes != c->task.seen) {
+            found = LOOK_AGAIN;
+            break;
+        }
+        if (state->poll_due_us > now) {
+            c->task.wake_us = PGQRS__MIN(c->until_us, state->poll_due_us);
+            found           = LOOK_WAIT;
+            break;
+        }
+        if (!may_ask)
+            break;
         /* One of those that wait for this queue looks for all. */
-        if (state->poll_due_us <= now) {
-            bool due;
-
-            state->poll_due_us = now + poll;
-            pgqrs__mutex_unlock(&store->lock);
-            announce_wait(c);
-            due = is_due(c);
-            if (due)
-                pgqrs__wake(store, c->ref.id);
-            pgqrs__mutex_lock(&store->lock);
-            if (due)
-                again = true;
-            continue;
+        state->poll_due_us = now + poll;
+        pgqrs__mutex_unlock(&store->lock);
+        announce_wait(c);
+        due = is_due(c);
+        if (due)
+            pgqrs__wake(store, c->ref.id);
+        pgqrs__mutex_lock(&store->lock);
+        if (due) {
+            found = LOOK_AGAIN;
+            break;
         }
-        wake_us = PGQRS__MIN(until_us, state->poll_due_us);
-        pgqrs__cond_wait_until(&store->woken, &store->lock, wake_us);
     }
-    store->waiting--;
     pgqrs__mutex_unlock(&store->lock);
-    return again;
+    return found;
+}
+
+/* --- In turns --------------------------------------------------------------------------------- */
+
+static pgqrs_status find_queue(claim_task *c, bool may_ask, bool *out_asks, pgqrs_error *error)
+{
+    *out_asks = false;
+    if (pgqrs__queue_ref_known(c->task.store, c->queue, &c->ref))
+        return PGQRS_OK;
+    *out_asks = !may_ask;
+    if (!may_ask)
+        return PGQRS_OK;
+    if (c->moves > 3) /* deleted and created again all the time */
+        return pgqrs__queue_missing(c->queue, PGQRS_OBJECT_QUEUE, error);
+    return pgqrs__queue_ref_get(c->task.store, c->queue, PGQRS_OBJECT_QUEUE, &c->ref, error);
+}
+
+/* After a failure: true when what it took has been read back, or it is to be sent anew. */
+static bool claim_recovered(claim_task *c, pgqrs_error *error)
+{
+    claim_notes *notes = c->task.op->result;
+
+    c->task.status =
+        claim_again(c->task.store, c->ref.id, notes->messages,
+                    pgqrs__i64_add_sat(c->began_us, c->task.store->options.timeout_us), error);
+    return c->task.status == PGQRS_OK;
+}
+
+static pgqrs__turn claim_turn(pgqrs__task *task, bool may_ask, pgqrs_error *error)
+{
+    claim_task *c = (claim_task *)task;
+    int64_t     hints[PGQRS__PRIORITIES];
+    bool        asks;
+
+    for (;;) {
+        switch (c->stage) {
+        case CLAIM_NAME:
+            task->status = find_queue(c, may_ask, &asks, error);
+            if (asks)
+                return PGQRS__TURN_ASK;
+            if (task->status != PGQRS_OK)
+                return PGQRS__TURN_DONE;
+            c->stage = CLAIM_TRY;
+            break;
+        case CLAIM_TRY:
+            note_wakes(c);
+            if (!floor_is_due(c, hints))
+                return claim_send(c, hints, error);
+            c->stage = CLAIM_FLOOR;
+            break;
+        case CLAIM_FLOOR:
+            return claim_send(c, NULL, error);
+        case CLAIM_SENT:
+            if (task->status != PGQRS_OK) {
+                if (task->op == NULL || task->status == PGQRS_ETIMEDOUT
+                    || (error->flags & PGQRS_MAYBE_APPLIED) == 0)
+                    return PGQRS__TURN_DONE;
+                if (!may_ask)
+                    return PGQRS__TURN_ASK;
+                if (!claim_recovered(c, error))
+                    return PGQRS__TURN_DONE;
+                if (((claim_notes *)task->op->result)->messages->rows->count == 0) {
+                    c->stage = CLAIM_TRY; /* it took nothing: claim anew */
+                    break;
+                }
+            }
+            if (claim_answered(c, task->op->result))
+                return claim_done(c);
+            break;
+        case CLAIM_EMPTY:
+            if (c->options.wait_us == 0)
+                return claim_done(c);
+            if (!may_ask)
+                return PGQRS__TURN_ASK;
+            pgqrs__retention_idle(task->store, c->ref.id);
+            c->stage = CLAIM_SLEEP;
+            break;
+        case CLAIM_SLEEP:
+            switch (look_at_queue(c, may_ask)) {
+            case LOOK_ASKS:
+                return PGQRS__TURN_ASK;
+            case LOOK_WAIT:
+                return PGQRS__TURN_WAIT;
+            case LOOK_OVER:
+                return claim_done(c); /* the empty batch */
+            case LOOK_AGAIN:
+                c->stage = CLAIM_TRY;
+            }
+            break;
+        }
+    }
+}
+
+static void claim_begin(claim_task *c, pgqrs_store *store, const char *queue,
+                        const pgqrs_claim_options *options, const atomic_bool *stop)
+{
+    *c = (claim_task){
+        .task     = { .store = store, .turn = claim_turn, .stop = stop },
+        .queue    = queue,
+        .options  = *options,
+        .until_us = pgqrs__i64_add_sat(pgqrs__mono_us(), options->wait_us),
+    };
 }
 
 pgqrs_status pgqrs__claim(pgqrs_store *store, const char *queue, const pgqrs_claim_options *options,
                           const atomic_bool *stop, pgqrs_messages **out_messages,
                           pgqrs_error *error)
 {
-    claimer      c     = { .store = store, .queue = queue, .options = options };
-    int64_t      until = pgqrs__i64_add_sat(pgqrs__mono_us(), options->wait_us);
-    pgqrs_error  own;
+    claim_task   c;
     pgqrs_status rc;
 
-    if (error == NULL)
-        error = &own;
-    rc = pgqrs__queue_ref_get(store, queue, PGQRS_OBJECT_QUEUE, &c.ref, error);
-    if (rc != PGQRS_OK)
-        return rc;
-    for (;;) {
-        uint64_t seen = wakes_of(&c);
+    claim_begin(&c, store, queue, options, stop);
+    rc = pgqrs__task_run(&c.task, error);
+    if (rc == PGQRS_OK)
+        *out_messages = c.task.result.object;
+    pgqrs__task_clean(&c.task);
+    return rc;
+}
 
-        rc = claim_once(&c, out_messages, error);
-        if (rc != PGQRS_OK || (*out_messages)->rows->count > 0 || options->wait_us == 0)
-            return rc;
-        pgqrs__retention_idle(store, c.ref.id);
-        if (!wait_for_messages(&c, seen, until, stop))
-            return rc; /* the empty batch */
-        pgqrs_messages_free(*out_messages);
-        *out_messages = NULL;
+pgqrs__task *pgqrs__claim_task(pgqrs_store *store, pgqrs__arena *arena, const char *queue,
+                               const pgqrs_claim_options *given, const atomic_bool *stop,
+                               pgqrs_error *error)
+{
+    claim_task         *c = pgqrs__arena_alloc(arena, sizeof(*c));
+    pgqrs_claim_options options;
+
+    if (pgqrs__check_name(queue, "queue", PGQRS_OBJECT_QUEUE, error) != PGQRS_OK
+        || pgqrs__claim_options_read(store, given, &options, error) != PGQRS_OK)
+        return NULL;
+    queue = pgqrs__arena_copy(arena, queue, strlen(queue));
+    if (c == NULL || queue == NULL) {
+        pgqrs__nomem(error);
+        return NULL;
     }
+    claim_begin(c, store, queue, &options, stop);
+    return &c->task;
 }
 
 pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue, const pgqrs_claim_options *given,
@@ -467,132 +565,10 @@ pgqrs_status pgqrs_claim(pgqrs_store *store, const char *queue, const pgqrs_clai
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(out_messages, "out_messages", error)) != PGQRS_OK
         || (rc = pgqrs__check_name(queue, "queue", PGQRS_OBJECT_QUEUE, error)) != PGQRS_OK
-        || (rc = options_read(store, given, &options, error)) != PGQRS_OK)
+        || (rc = pgqrs__claim_options_read(store, given, &options, error)) != PGQRS_OK)
         return rc;
     if (options.wait_us != 0
         && (rc = pgqrs__not_adopted(store, "a claim that waits", error)) != PGQRS_OK)
         return rc;
-    rc = pgqrs__claim(store, queue, &options, NULL, out_messages, error);
-    return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
-}
-
-/* --- By id ------------------------------------------------------------------------------------ */
-
-typedef struct whereabouts {
-    pgqrs_state state; /* 0: nowhere */
-    int64_t     queue_id;
-} whereabouts;
-
-static pgqrs_status where_row(pgqrs__call *call, const pgqrs__val *cols)
-{
-    whereabouts *found = call->user;
-
-    found->state    = (pgqrs_state)pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FIND_STATE]);
-    found->queue_id = pgqrs__as_int(cols[PGQRS__COL_MESSAGE_FIND_QUEUE_ID]);
-    return PGQRS_OK;
-}
-
-/* Why a message could not be claimed; PGQRS_OK: it could be by now, or, when the answer to a claim
- * of ours was lost, we hold it: then it is in `messages`. */
-static pgqrs_status not_claimable(pgqrs_store *store, int64_t id, bool lost,
-                                  pgqrs_messages *messages, pgqrs_error *error)
-{
-    const pgqrs__val args[] = { pgqrs__int(id) };
-    whereabouts      found  = { 0 };
-    pgqrs_status     rc;
-
-    rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, args, where_row, &found,
-                        error);
-    if (rc == PGQRS_OK && lost && found.state == PGQRS_STATE_LEASED) {
-        const pgqrs__val held[] = { pgqrs__int(found.queue_id), pgqrs__int(messages->lease) };
-
-        rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_CLAIM_AGAIN, held,
-                            again_row, messages, error);
-        if (rc == PGQRS_OK && messages->rows->count > 0)
-            return rc;
-    }
-    if (rc != PGQRS_OK)
-        return rc;
-    switch (found.state) {
-    case PGQRS_STATE_READY:
-    case PGQRS_STATE_SCHEDULED:
-        return PGQRS_OK;
-    case PGQRS_STATE_LEASED:
-        return pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_MESSAGE,
-                           "message %lld is leased by another holder", (long long)id);
-    case PGQRS_STATE_DONE:
-    case PGQRS_STATE_SUCCESS:
-    case PGQRS_STATE_ERROR:
-    case PGQRS_STATE_CANCELLED:
-    case PGQRS_STATE_DEAD:
-        return pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_MESSAGE, "message %lld has ended: %s",
-                           (long long)id, pgqrs_state_name(found.state));
-    }
-    return pgqrs__fail(error, PGQRS_ENOTFOUND, PGQRS_OBJECT_MESSAGE, "message %lld does not exist",
-                       (long long)id);
-}
-
-pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_claim_options *options,
-                                pgqrs_messages **out_messages, pgqrs_error *error)
-{
-    pgqrs_messages *messages = pgqrs__messages_new();
-    pgqrs__lost     lost     = { .deadline_us = pgqrs__deadline(store) };
-    pgqrs_error     own;
-    pgqrs_status    rc;
-
-    if (error == NULL)
-        error = &own;
-    if (messages == NULL)
-        return pgqrs__nomem(error);
-    messages->lease         = pgqrs__random_i63();
-    messages->sent_mono_us  = pgqrs__lease_clock(store);
-    const pgqrs__val args[] = { pgqrs__int(id), pgqrs__int(messages->lease),
-                                pgqrs__int_or_null(options->owner),
-                                pgqrs__int_or_null(options->lease_us),
-                                pgqrs__now(store, options->now_us) };
-
-    for (int tries = 0;; tries++) {
-        do {
-            pgqrs__messages_clear(messages);
-            rc = pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_MESSAGE_CLAIM_ID, args,
-                                again_row, messages, error);
-        } while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
-        if (rc != PGQRS_OK || messages->rows->count > 0)
-            break;
-        rc = not_claimable(store, id, lost.once, messages, error);
-        if (messages->rows->count > 0)
-            break;
-        if (rc != PGQRS_OK && lost.once && (error->flags & PGQRS_RETRYABLE) != 0
-            && pgqrs__lost_again(&lost, rc, error))
-            continue;
-        if (rc != PGQRS_OK)
-            break;
-        if (tries == 10) { /* it moves all the time: others want it too */
-            rc = pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_MESSAGE,
-                             "message %lld is being moved", (long long)id);
-            pgqrs__flag(error, PGQRS_RETRYABLE);
-            break;
-        }
-    }
-    if (rc == PGQRS_OK) {
-        *out_messages = messages;
-        messages      = NULL;
-    }
-    pgqrs_messages_free(messages);
-    return rc;
-}
-
-pgqrs_status pgqrs_claim_id(pgqrs_store *store, int64_t id, const pgqrs_claim_options *given,
-                            pgqrs_messages **out_messages, pgqrs_error *error)
-{
-    pgqrs_claim_options options;
-    pgqrs_status        rc;
-
-    if (out_messages != NULL)
-        *out_messages = NULL;
-    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_pointer(out_messages, "out_messages", error)) != PGQRS_OK
-        || (rc = options_read(store, given, &options, error)) != PGQRS_OK)
-        return rc;
-    return pgqrs__claim_by_id(store, id, &options, out_messages, error);
+    return pgqrs__claim(store, queue, &options, NULL, out_messages, error);
 }

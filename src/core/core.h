@@ -86,6 +86,8 @@ static inline double pgqrs__as_real(pgqrs__val v)
 /* --- The store -------------------------------------------------------------------------------- */
 
 typedef struct pgqrs__op      pgqrs__op;
+typedef struct pgqrs__task    pgqrs__task;
+typedef struct pgqrs__crew    pgqrs__crew;
 typedef struct pgqrs__service pgqrs__service;
 typedef struct pgqrs__tx      pgqrs__tx;
 
@@ -149,6 +151,7 @@ struct pgqrs_store {
     int         waiting;   /* claims that wait for a message */
 
     pgqrs__service *service; /* started when first needed (service.c) */
+    pgqrs__crew    *crew;    /* made when something is first submitted (crew.c) */
 
     atomic_int_fast64_t groups;
     atomic_int_fast64_t operations;
@@ -165,6 +168,8 @@ pgqrs__val pgqrs__now(const pgqrs_store *store, int64_t now_us);
 int64_t pgqrs__lease_clock(const pgqrs_store *store);
 /* When a call that starts now must give up, by the real monotonic clock. */
 int64_t pgqrs__deadline(const pgqrs_store *store);
+/* Calls of this thread give up by then, if that is earlier. INT64_MAX: no longer. */
+void pgqrs__deadline_limit(int64_t until_us);
 
 /* A store without a database yet, from the caller's options, and what its backend has to know. The
  * settings point into @p given. Free with pgqrs_close(). (store.c) */
@@ -290,20 +295,32 @@ pgqrs_status pgqrs__queue_make(pgqrs_store *store, const char *name, bool workfl
 
 typedef enum pgqrs__op_kind {
     /* on leased rows: argument rows begin with queue, message, lease */
+    PGQRS__OP_STEP, /* first: in an atomic batch its run may end after it */
     PGQRS__OP_FINISH,
     PGQRS__OP_DELETE,
     PGQRS__OP_RELEASE,
     PGQRS__OP_EXTEND,
     PGQRS__OP_HOLD, /* asks whether it is still held */
-    PGQRS__OP_STEP,
     /* keyed: argument rows begin with queue, key */
     PGQRS__OP_ENQUEUE_KEYED,
     /* the rest */
     PGQRS__OP_ENQUEUE,
-    PGQRS__OP_CLAIM /* never folds; carries up to PGQRS__OP_CALLS statements */
+    PGQRS__OP_CLAIM, /* never folds; carries up to PGQRS__OP_CALLS statements */
+    PGQRS__OP_ATOMIC /* other operations, all or nothing, in a group of their own (atomic.c) */
 } pgqrs__op_kind;
 
 #define PGQRS__OP_CALLS 4
+#define PGQRS__GROUPS_IN_FLIGHT \
+    2 /* one waits for the disk while the other computes; 4 gained nothing */
+
+/* The calls of an atomic operation: strict statements, which undo it unless all is as it must be.
+ */
+enum {
+    PGQRS__STRICT_HELD, /* its messages are held: queue, message, lease; each once, in order */
+    PGQRS__STRICT_OPEN, /* its steps have no result yet */
+    PGQRS__STRICT_LIVE, /* the queues it enqueues into are there; sent last */
+    PGQRS__STRICT_CALLS
+};
 
 /* What the database said about one argument row. */
 #define PGQRS__ANSWER_YES        1u /* there was a row for it */
@@ -336,6 +353,20 @@ struct pgqrs__op {
     /* an answer was lost, and it was sent again: "no" may mean "done before" */
     bool lost;
 
+    pgqrs__op **parts; /* ATOMIC: what it is made of, in the order of being sent; owned */
+    size_t      nparts;
+    bool natural; /* ATOMIC: sent again, it cannot do a second time what may have been done */
+    pgqrs__task
+        *task; /* that was submitted, and is told (crew.c); NULL: somebody waits at `done` */
+
+    /* Rows that are asked again (operation.c): what call 0 was as a whole, and where each row was.
+     */
+    pgqrs__val *all_rows;
+    uint32_t   *all_answers;
+    size_t     *origin;
+    size_t      all_nrows;
+    int64_t     delay_us; /* before it is sent again after a lost answer */
+
     /* the result; cleared by the group before each time it is sent */
     uint32_t *answers;                  /* for each argument row of calls[0] */
     int64_t  *ids;                      /* enqueue: for each argument row */
@@ -348,6 +379,7 @@ struct pgqrs__op {
     pgqrs__cond done;
     size_t      order; /* of arrival in its group */
     int64_t     deadline_us;
+    int64_t     sent_us; /* by the lease clock: before it was first sent */
     enum { PGQRS__OP_NEW, PGQRS__OP_PENDING, PGQRS__OP_SENT, PGQRS__OP_DONE } stage;
     bool         abandoned; /* its caller has left: the group frees it */
     pgqrs_status status;
@@ -357,7 +389,13 @@ struct pgqrs__op {
 /* Whether it is on leased rows. */
 static inline bool pgqrs__op_held(const pgqrs__op *op)
 {
-    return op->kind <= PGQRS__OP_STEP;
+    return op->kind <= PGQRS__OP_HOLD;
+}
+
+/* Whether its messages leave their lease. */
+static inline bool pgqrs__op_moves(pgqrs__op_kind kind)
+{
+    return kind == PGQRS__OP_FINISH || kind == PGQRS__OP_DELETE || kind == PGQRS__OP_RELEASE;
 }
 
 /* A new operation of @p kind; NULL when out of memory. */
@@ -376,10 +414,21 @@ bool pgqrs__op_scalars(pgqrs__op *op, size_t call, int stmt, const pgqrs__val *s
  * caller's. */
 pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **op, pgqrs_error *error);
 
+/* An operation was answered with @p rc, and *error when that is a failure: true when it must be
+ * sent again, at *out_at_us (0: at once), because rows must be asked again or the answer was lost.
+ * Else *rc and *error are its result. */
+bool pgqrs__op_again(pgqrs__op *op, pgqrs_status *rc, pgqrs_error *error, int64_t *out_at_us);
+
 /* Put an operation into a group, once, and wait for it; what pgqrs__perform() is made of. (group.c)
  * *out_left: the deadline passed with the operation on its way; it is the group's now. */
 pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
                                  pgqrs_error *error);
+/* The same in parts, for what is submitted; under the lock. Add an operation to those that wait,
+ * take one that is still PENDING out again, lead one group if a turn is free and anything can go:
+ * that leaves the lock meanwhile. */
+void pgqrs__group_add(pgqrs_store *store, pgqrs__op *op);
+void pgqrs__group_remove(pgqrs_store *store, pgqrs__op *op);
+bool pgqrs__group_lead(pgqrs_store *store);
 
 /* Operations, all or nothing, in the transaction that is open on @p conn; their answers are in
  * them. */
@@ -440,6 +489,10 @@ struct pgqrs_messages {
 pgqrs_status pgqrs__claim(pgqrs_store *store, const char *queue, const pgqrs_claim_options *options,
                           const atomic_bool *stop, pgqrs_messages **out_messages,
                           pgqrs_error *error);
+
+/* Defaults, ranges. */
+pgqrs_status pgqrs__claim_options_read(pgqrs_store *store, const pgqrs_claim_options *given,
+                                       pgqrs_claim_options *options, pgqrs_error *error);
 
 pgqrs_messages *pgqrs__messages_new(void);
 /* Forget what was taken, to be sent again. */

@@ -1,5 +1,5 @@
 /* Putting messages in: one, many, keyed. Triggering a run is the same. */
-#include "core/core.h"
+#include "core/task.h"
 
 static pgqrs_status options_read(pgqrs_store *store, const pgqrs_enqueue_options *given,
                                  pgqrs_enqueue_options *options, pgqrs_error *error)
@@ -147,60 +147,174 @@ pgqrs_status pgqrs__request_fits(const pgqrs__request *r, pgqrs__queue_ref ref, 
     return PGQRS_ENOTFOUND;
 }
 
+/* --- In turns --------------------------------------------------------------------------------- */
+
+typedef struct enqueue_task {
+    pgqrs__task  task;
+    const char  *queue;
+    pgqrs_object object;
+    int64_t      queue_id;
+    bool         delayed;
+    int          tries;
+} enqueue_task;
+
+static void set_queue(enqueue_task *t, int64_t queue_id)
+{
+    pgqrs__op *op = t->task.op;
+
+    t->queue_id = queue_id;
+    for (size_t c = 0; c < op->ncalls; c++) {
+        size_t width = pgqrs__shapes[op->calls[c].stmt].narrays;
+
+        for (size_t i = 0; i < op->calls[c].nrows; i++)
+            op->calls[c].rows[i * width] = pgqrs__int(queue_id);
+    }
+}
+
+void pgqrs__enqueue_task_again(pgqrs__task *task)
+{
+    pgqrs__queue_ref_forget(task->store, ((enqueue_task *)task)->queue);
+    task->sent = false;
+}
+
+/* The queue's id, then the statement; and once more when the name turned out to be another's. */
+static pgqrs__turn enqueue_turn(pgqrs__task *task, bool may_ask, pgqrs_error *error)
+{
+    enqueue_task    *t = (enqueue_task *)task;
+    pgqrs__queue_ref ref;
+
+    if (task->sent) {
+        if (task->status != PGQRS_OK)
+            return PGQRS__TURN_DONE;
+        if ((task->op->answers[0] & PGQRS__ANSWER_YES) != 0) {
+            task->result.ids      = task->op->ids;
+            task->result.id_count = task->op->calls[0].nrows;
+            task->result.id       = task->op->ids[0];
+            task->result.existed  = (task->op->answers[0] & PGQRS__ANSWER_EXISTED) != 0;
+            if (!t->delayed)
+                pgqrs__wake(task->store, t->queue_id);
+            return PGQRS__TURN_DONE;
+        }
+        /* The queue is gone; its name may be another's by now. */
+        pgqrs__enqueue_task_again(task);
+        if (t->tries++ > 0) {
+            task->status = pgqrs__queue_missing(t->queue, t->object, error);
+            return PGQRS__TURN_DONE;
+        }
+    }
+    if (pgqrs__queue_ref_known(task->store, t->queue, &ref))
+        task->status = PGQRS_OK;
+    else if (!may_ask)
+        return PGQRS__TURN_ASK;
+    else
+        task->status = pgqrs__queue_ref_get(task->store, t->queue, t->object, &ref, error);
+    if (task->status == PGQRS_OK)
+        task->status = pgqrs__request_fits(
+            &(pgqrs__request){ .queue = t->queue, .object = t->object }, ref, error);
+    if (task->status != PGQRS_OK)
+        return PGQRS__TURN_DONE;
+    set_queue(t, ref.id);
+    task->sent = true;
+    return PGQRS__TURN_SEND;
+}
+
+/* False: no memory. The names in the request live as long as the task. */
+static bool enqueue_begin(enqueue_task *t, pgqrs_store *store, const pgqrs__request *r)
+{
+    *t = (enqueue_task){
+        .task    = { .store = store, .turn = enqueue_turn, .op = pgqrs__request_op(store, r, 0) },
+        .queue   = r->queue,
+        .object  = r->object,
+        .delayed = r->options.delay_us != 0,
+    };
+    return t->task.op != NULL;
+}
+
 /* Enqueue what was checked. ids may be NULL. */
 static pgqrs_status enqueue(pgqrs_store *store, const pgqrs__request *r, int64_t *ids,
                             pgqrs_error *error)
 {
-    pgqrs__op       *op = NULL;
-    pgqrs__queue_ref ref;
-    pgqrs_status     rc;
+    enqueue_task t;
+    pgqrs_status rc;
 
-    for (int tries = 0;; tries++) {
-        rc = pgqrs__queue_ref_get(store, r->queue, r->object, &ref, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        rc = pgqrs__request_fits(r, ref, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        op = pgqrs__request_op(store, r, ref.id);
-        if (op == NULL)
-            return pgqrs__nomem(error);
-        rc = pgqrs__perform(store, &op, error);
-        if (rc != PGQRS_OK)
-            goto done;
-        if ((op->answers[0] & PGQRS__ANSWER_YES) != 0)
-            break;
-        /* The queue is gone; its name may be another's by now. */
-        pgqrs__op_free(op);
-        op = NULL;
-        pgqrs__queue_ref_forget(store, r->queue);
-        if (tries > 0)
-            return pgqrs__queue_missing(r->queue, r->object, error);
-    }
-    if (ids != NULL)
-        memcpy(ids, op->ids, r->count * sizeof(*ids));
-    if (r->options.out_existed != NULL)
-        *r->options.out_existed = (op->answers[0] & PGQRS__ANSWER_EXISTED) != 0;
-    if (r->options.delay_us == 0)
-        pgqrs__wake(store, ref.id);
-done:
-    pgqrs__op_free(op);
+    if (!enqueue_begin(&t, store, r))
+        return pgqrs__nomem(error);
+    rc = pgqrs__task_run(&t.task, error);
+    if (rc == PGQRS_OK && ids != NULL)
+        memcpy(ids, t.task.result.ids, r->count * sizeof(*ids));
+    if (rc == PGQRS_OK && r->options.out_existed != NULL)
+        *r->options.out_existed = t.task.result.existed;
+    pgqrs__task_clean(&t.task);
     return rc;
+}
+
+/* --- Requests --------------------------------------------------------------------------------- */
+
+/* The payloads of one call, and all of them together. */
+static pgqrs_status check_payloads(pgqrs_store *store, const pgqrs__request *r, bool many,
+                                   pgqrs_error *error)
+{
+    const char  *what  = r->object == PGQRS_OBJECT_QUEUE ? "payload" : "input";
+    size_t       total = 0;
+    pgqrs_status rc;
+
+    for (size_t i = 0; i < r->count; i++) {
+        size_t bytes;
+
+        rc = pgqrs__check_json(store, r->payloads[i], what, &bytes, error);
+        if (rc != PGQRS_OK) {
+            if (many)
+                pgqrs__detail(error, "payload %zu of %zu", i, r->count);
+            return rc;
+        }
+        total += bytes;
+    }
+    if (total > (size_t)PGQRS__PAYLOAD_MAX) {
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
+                    "the payloads of one call are larger than 64 MiB together");
+        pgqrs__hint(error, "Enqueue them in several calls.");
+        return PGQRS_EINVAL;
+    }
+    return PGQRS_OK;
+}
+
+/* Refuse what makes no sense; else *r is complete. */
+static pgqrs_status request_check(pgqrs_store *store, pgqrs__request *r,
+                                  const pgqrs_enqueue_options *given, bool many, pgqrs_error *error)
+{
+    const char  *what = r->object == PGQRS_OBJECT_QUEUE ? "queue" : "workflow";
+    pgqrs_status rc;
+
+    if ((rc = pgqrs__check_name(r->queue, what, r->object, error)) != PGQRS_OK
+        || (rc = options_read(store, given, &r->options, error)) != PGQRS_OK)
+        return rc;
+    return check_payloads(store, r, many, error);
+}
+
+static pgqrs_status check_many(const char *const *payloads, size_t count,
+                               const pgqrs_enqueue_options *options, pgqrs_error *error)
+{
+    pgqrs_status rc;
+
+    if (count > 0 && (rc = pgqrs__check_pointer(payloads, "payloads", error)) != PGQRS_OK)
+        return rc;
+    if (count > PGQRS__ENQUEUE_MAX)
+        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "count is %zu, above %d", count,
+                           PGQRS__ENQUEUE_MAX);
+    if (options != NULL && options->key != NULL) {
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "key is set for several messages");
+        pgqrs__hint(error, "An idempotency key names one message: use pgqrs_enqueue().");
+        return PGQRS_EINVAL;
+    }
+    return PGQRS_OK;
 }
 
 pgqrs_status pgqrs__request_read(pgqrs_store *store, const char *queue, pgqrs_object object,
                                  const char *const *payload, const pgqrs_enqueue_options *given,
                                  pgqrs__request *out, pgqrs_error *error)
 {
-    const bool   workflow = object == PGQRS_OBJECT_WORKFLOW;
-    pgqrs_status rc;
-
     *out = (pgqrs__request){ .queue = queue, .object = object, .payloads = payload, .count = 1 };
-    if ((rc = pgqrs__check_name(queue, workflow ? "workflow" : "queue", object, error)) != PGQRS_OK
-        || (rc = pgqrs__check_json(store, *payload, workflow ? "input" : "payload", NULL, error))
-               != PGQRS_OK)
-        return rc;
-    return options_read(store, given, &out->options, error);
+    return request_check(store, out, given, false, error);
 }
 
 static pgqrs_status enqueue_one(pgqrs_store *store, const char *queue, pgqrs_object object,
@@ -239,39 +353,40 @@ pgqrs_status pgqrs_enqueue_many(pgqrs_store *store, const char *queue, const cha
     pgqrs__request r = {
         .queue = queue, .object = PGQRS_OBJECT_QUEUE, .payloads = payloads, .count = count
     };
-    size_t       total = 0;
     pgqrs_status rc;
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_name(queue, "queue", PGQRS_OBJECT_QUEUE, error)) != PGQRS_OK
-        || (count > 0 && (rc = pgqrs__check_pointer(payloads, "payloads", error)) != PGQRS_OK)
-        || (rc = options_read(store, options, &r.options, error)) != PGQRS_OK)
+        || (rc = check_many(payloads, count, options, error)) != PGQRS_OK
+        || (rc = request_check(store, &r, options, true, error)) != PGQRS_OK || count == 0)
         return rc;
-    if (count > PGQRS__ENQUEUE_MAX)
-        return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "count is %zu, above %d", count,
-                           PGQRS__ENQUEUE_MAX);
-    if (r.options.key != NULL) {
-        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "key is set for several messages");
-        pgqrs__hint(error, "An idempotency key names one message: use pgqrs_enqueue().");
-        return PGQRS_EINVAL;
-    }
-    for (size_t i = 0; i < count; i++) {
-        size_t bytes;
-
-        rc = pgqrs__check_json(store, payloads[i], "payload", &bytes, error);
-        if (rc != PGQRS_OK) {
-            pgqrs__detail(error, "payload %zu of %zu", i, count);
-            return rc;
-        }
-        total += bytes;
-    }
-    if (total > (size_t)PGQRS__PAYLOAD_MAX) {
-        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
-                    "the payloads of one call are larger than 64 MiB together");
-        pgqrs__hint(error, "Enqueue them in several calls.");
-        return PGQRS_EINVAL;
-    }
-    if (count == 0)
-        return PGQRS_OK;
     return enqueue(store, &r, out_ids, error);
+}
+
+pgqrs__task *pgqrs__enqueue_task(pgqrs_store *store, pgqrs__arena *arena, const char *queue,
+                                 pgqrs_object object, const char *const *payloads, size_t count,
+                                 bool many, const pgqrs_enqueue_options *options,
+                                 pgqrs_error *error)
+{
+    pgqrs__request r = { .queue = queue, .object = object, .payloads = payloads, .count = count };
+    enqueue_task  *t;
+
+    if ((many && check_many(payloads, count, options, error) != PGQRS_OK)
+        || request_check(store, &r, options, many, error) != PGQRS_OK)
+        return NULL;
+    if (count == 0) {
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "count is 0");
+        return NULL;
+    }
+    if (r.options.out_existed != NULL) {
+        pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE, "out_existed is set in a batch");
+        pgqrs__hint(error, "Ask pgqrs_batch_existed() when the batch is done.");
+        return NULL;
+    }
+    t       = pgqrs__arena_alloc(arena, sizeof(*t));
+    r.queue = pgqrs__arena_copy(arena, queue, strlen(queue));
+    if (t == NULL || r.queue == NULL || !enqueue_begin(t, store, &r)) {
+        pgqrs__nomem(error);
+        return NULL;
+    }
+    return &t->task;
 }

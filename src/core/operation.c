@@ -30,6 +30,8 @@ void pgqrs__op_free(pgqrs__op *op)
         return;
     if (op->free_result != NULL)
         op->free_result(op);
+    for (size_t i = 0; i < op->nparts; i++)
+        pgqrs__op_free(op->parts[i]);
     pgqrs__arena_free(&op->arena);
     pgqrs__cond_destroy(&op->done);
     pgqrs__free(op);
@@ -66,13 +68,6 @@ bool pgqrs__op_scalars(pgqrs__op *op, size_t call, int stmt, const pgqrs__val *s
     return true;
 }
 
-/* Where the rows that are asked again came from, and what the others were answered. */
-typedef struct narrowed {
-    size_t   *origin;  /* of each row that is left */
-    uint32_t *answers; /* of all */
-    size_t    nrows;   /* of all */
-} narrowed;
-
 static bool wants_again(const pgqrs__op *op)
 {
     if (!pgqrs__op_held(op))
@@ -84,28 +79,34 @@ static bool wants_again(const pgqrs__op *op)
 }
 
 /* Keep the rows that must be asked again; remember what the others were answered. */
-static bool narrow(pgqrs__op *op, narrowed *all)
+static bool narrow(pgqrs__op *op)
 {
     pgqrs__op_call *call  = &op->calls[0];
     size_t          width = pgqrs__shapes[call->stmt].narrays;
     size_t          left  = 0;
 
-    if (all->origin == NULL) {
-        all->origin  = pgqrs__arena_calloc(&op->arena, call->nrows, sizeof(*all->origin));
-        all->answers = pgqrs__arena_calloc(&op->arena, call->nrows, sizeof(*all->answers));
-        if (all->origin == NULL || all->answers == NULL)
+    if (op->origin == NULL) {
+        pgqrs__val *rows    = pgqrs__arena_alloc(&op->arena, call->nrows * width * sizeof(*rows));
+        uint32_t   *answers = pgqrs__arena_calloc(&op->arena, call->nrows, sizeof(*answers));
+
+        op->origin = pgqrs__arena_calloc(&op->arena, call->nrows, sizeof(*op->origin));
+        if (rows == NULL || answers == NULL || op->origin == NULL)
             return false;
-        all->nrows = call->nrows;
+        memcpy(rows, call->rows, call->nrows * width * sizeof(*rows));
         for (size_t i = 0; i < call->nrows; i++)
-            all->origin[i] = i;
+            op->origin[i] = i;
+        op->all_rows    = call->rows;
+        op->all_answers = answers;
+        op->all_nrows   = call->nrows;
+        call->rows      = rows;
     }
     for (size_t i = 0; i < call->nrows; i++) {
-        all->answers[all->origin[i]] = op->answers[i];
+        op->all_answers[op->origin[i]] = op->answers[i];
         if ((op->answers[i] & PGQRS__ANSWER_AGAIN) == 0)
             continue;
         if (left != i)
             memcpy(call->rows + left * width, call->rows + i * width, width * sizeof(*call->rows));
-        all->origin[left] = all->origin[i];
+        op->origin[left] = op->origin[i];
         left++;
     }
     call->nrows = left;
@@ -114,42 +115,76 @@ static bool narrow(pgqrs__op *op, narrowed *all)
 }
 
 /* Put the answers of the rows that were asked again back among all. */
-static void widen(pgqrs__op *op, const narrowed *all)
+static void widen(pgqrs__op *op)
 {
-    if (all->origin == NULL)
+    if (op->origin == NULL)
         return;
     for (size_t i = 0; i < op->calls[0].nrows; i++)
-        all->answers[all->origin[i]] = op->answers[i];
-    op->answers        = all->answers;
-    op->calls[0].nrows = all->nrows; /* the rows themselves are no longer in order */
+        op->all_answers[op->origin[i]] = op->answers[i];
+    op->answers        = op->all_answers;
+    op->calls[0].rows  = op->all_rows;
+    op->calls[0].nrows = op->all_nrows;
+    op->origin         = NULL;
 }
 
 /* Whether sending it again cannot do a second time what may have been done. */
 static bool has_natural_key(const pgqrs__op *op)
 {
     switch (op->kind) {
+    case PGQRS__OP_STEP:
     case PGQRS__OP_FINISH:
     case PGQRS__OP_DELETE:
     case PGQRS__OP_EXTEND:
     case PGQRS__OP_HOLD:
-    case PGQRS__OP_STEP:
     case PGQRS__OP_ENQUEUE_KEYED:
         return true;
     case PGQRS__OP_RELEASE:
     case PGQRS__OP_ENQUEUE:
     case PGQRS__OP_CLAIM: /* claim.c asks by the lease what it took */
         return false;
+    case PGQRS__OP_ATOMIC:
+        return op->natural;
     }
+    return false;
+}
+
+bool pgqrs__op_again(pgqrs__op *op, pgqrs_status *rc, pgqrs_error *error, int64_t *out_at_us)
+{
+    *out_at_us = 0;
+    if (*rc == PGQRS_OK) {
+        if (!wants_again(op)) {
+            widen(op);
+            return false;
+        }
+        if (narrow(op))
+            return true;
+        *rc = pgqrs__nomem(error);
+        return false;
+    }
+    if ((error->flags & PGQRS_MAYBE_APPLIED) != 0 && *rc != PGQRS_ETIMEDOUT
+        && has_natural_key(op)) {
+        op->lost = true;
+    } else if (!op->lost || *rc != PGQRS_ECONN) {
+        if (op->lost && op->kind != PGQRS__OP_ATOMIC) /* whatever became of the second time */
+            pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
+        return false;
+    }
+    /* A lost answer is looked for until the deadline: the server may be starting again. */
+    op->delay_us =
+        op->delay_us == 0 ? RECONNECT_FIRST_US : PGQRS__MIN(op->delay_us * 2, RECONNECT_MAX_US);
+    *out_at_us = pgqrs__mono_us() + op->delay_us;
+    if (*out_at_us < op->deadline_us)
+        return true;
+    pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
     return false;
 }
 
 pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **at, pgqrs_error *error)
 {
-    pgqrs__op   *op    = *at;
-    narrowed     all   = { 0 };
-    int64_t      delay = RECONNECT_FIRST_US;
+    pgqrs__op   *op = *at;
     pgqrs_error  own;
     pgqrs_status rc;
+    int64_t      again_us;
     bool         left;
 
     if (error == NULL)
@@ -164,26 +199,9 @@ pgqrs_status pgqrs__perform(pgqrs_store *store, pgqrs__op **at, pgqrs_error *err
             *at = NULL;
             return rc;
         }
-        if (rc == PGQRS_OK) {
-            if (!wants_again(op))
-                break;
-            if (!narrow(op, &all))
-                return pgqrs__nomem(error);
-            continue;
-        }
-        if ((error->flags & PGQRS_MAYBE_APPLIED) != 0 && rc != PGQRS_ETIMEDOUT
-            && has_natural_key(op))
-            op->lost = true;
-        else if (!op->lost || rc != PGQRS_ECONN)
-            return rc;
-        /* A lost answer is looked for until the deadline: the server may be starting again. */
-        if (pgqrs__mono_us() + delay >= op->deadline_us) {
-            pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
-            return rc;
-        }
-        pgqrs__sleep_us(delay);
-        delay = PGQRS__MIN(delay * 2, RECONNECT_MAX_US);
+        if (!pgqrs__op_again(op, &rc, error, &again_us))
+            return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
+        if (again_us != 0)
+            pgqrs__sleep_us(PGQRS__MAX(again_us - pgqrs__mono_us(), 0));
     }
-    widen(op, &all);
-    return pgqrs__ok(error);
 }

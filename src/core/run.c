@@ -366,11 +366,11 @@ static pgqrs_status claim(pgqrs_run *run)
     return rc == PGQRS_OK ? rc : pgqrs__run_failed(run, &error);
 }
 
-/* Make sure that the handle has a lease to write under. It may have passed. */
-static pgqrs_status hold(pgqrs_run *run)
+pgqrs_status pgqrs__run_hold(pgqrs_run *run, bool may_ask, bool *out_asks)
 {
     bool ended, lost, held;
 
+    *out_asks = false;
     pgqrs__mutex_lock(&run->lock);
     ended = run->ended;
     lost  = run->lost;
@@ -380,7 +380,16 @@ static pgqrs_status hold(pgqrs_run *run)
         return fail(run, PGQRS_ESTATE, "has ended");
     if (lost)
         return fail(run, PGQRS_ELEASE, "is no longer held by this handle");
-    return held ? PGQRS_OK : claim(run);
+    *out_asks = !held && !may_ask;
+    return held || !may_ask ? PGQRS_OK : claim(run);
+}
+
+/* Make sure that the handle has a lease to write under. It may have passed. */
+static pgqrs_status hold(pgqrs_run *run)
+{
+    bool asks;
+
+    return pgqrs__run_hold(run, true, &asks);
 }
 
 bool pgqrs__run_given_up(pgqrs_run *run)
@@ -410,7 +419,7 @@ static pgqrs_status ask(pgqrs_run *run, bool *out_cancelled)
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
+pgqrs_status pgqrs__run_go_on(pgqrs_run *run, bool may_ask, bool *out_asks)
 {
     int64_t      now_us   = pgqrs__lease_clock(run->store);
     int64_t      heard_us = INT64_MIN;
@@ -419,8 +428,8 @@ pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
     pgqrs__kept  kept;
     pgqrs_status rc;
 
-    rc = hold(run);
-    if (rc != PGQRS_OK)
+    rc = pgqrs__run_hold(run, may_ask, out_asks);
+    if (rc != PGQRS_OK || *out_asks)
         return rc;
     kept =
         pgqrs__lease_state(run->store, run->message.lease, run->message.id, &heard_us, &until_us);
@@ -433,11 +442,28 @@ pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
     if (kept == PGQRS__KEPT_LOST || now_us >= until_us)
         return fail(run, PGQRS_ELEASE, "is no longer held by this handle: its lease passed");
     if (!cancelled && now_us - heard_us > FRESH_US) {
-        rc = ask(run, &cancelled);
-        if (rc != PGQRS_OK)
+        *out_asks = !may_ask;
+        rc        = may_ask ? ask(run, &cancelled) : PGQRS_OK;
+        if (rc != PGQRS_OK || *out_asks)
             return rc;
     }
     return cancelled ? fail(run, PGQRS_ECANCELLED, "is cancelled") : PGQRS_OK;
+}
+
+pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run)
+{
+    bool asks;
+
+    return pgqrs__run_go_on(run, true, &asks);
+}
+
+void pgqrs__run_error_copy(pgqrs_run *run, pgqrs_status status, pgqrs_error *error)
+{
+    pgqrs__mutex_lock(&run->lock);
+    *error = run->error;
+    pgqrs__mutex_unlock(&run->lock);
+    if (error->status != status) /* another call on this handle has failed since */
+        pgqrs__fail(error, status, PGQRS_OBJECT_RUN, "%s", pgqrs_status_text(status));
 }
 
 pgqrs_status pgqrs_run_start(pgqrs_run *run)
@@ -447,7 +473,7 @@ pgqrs_status pgqrs_run_start(pgqrs_run *run)
     return rc == PGQRS_OK ? pgqrs__run_may_go_on(run) : rc;
 }
 
-static bool cancelled(pgqrs_run *run)
+static bool was_cancelled(pgqrs_run *run)
 {
     bool heard;
 
@@ -461,7 +487,7 @@ bool pgqrs_run_cancelled(pgqrs_run *run)
 {
     if (enter(run) != PGQRS_OK)
         return false;
-    return pgqrs__run_may_go_on(run) == PGQRS_ECANCELLED || cancelled(run);
+    return pgqrs__run_may_go_on(run) == PGQRS_ECANCELLED || was_cancelled(run);
 }
 
 pgqrs_status pgqrs_run_cancel(pgqrs_run *run)
@@ -496,8 +522,7 @@ static void set_given_up(pgqrs_run *run, bool ended, bool parked)
     pgqrs__mutex_unlock(&run->lock);
 }
 
-/* A move of the run would wait for its own open step. */
-static pgqrs_status refuse_open_step(pgqrs_run *run)
+pgqrs_status pgqrs__run_refuse_open_step(pgqrs_run *run)
 {
     pgqrs_step *step;
     pgqrs_error error;
@@ -519,7 +544,7 @@ static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
 {
     bool         cancelled = false;
     pgqrs_error  error;
-    pgqrs_status rc = refuse_open_step(run);
+    pgqrs_status rc = pgqrs__run_refuse_open_step(run);
 
     if (rc == PGQRS_OK)
         rc = hold(run);
@@ -529,10 +554,17 @@ static pgqrs_status end(pgqrs_run *run, int archive_state, const char *output,
                        &error);
     if (rc != PGQRS_OK)
         return pgqrs__run_failed(run, &error);
+    return pgqrs__run_has_ended(run, cancelled, &error);
+}
+
+pgqrs_status pgqrs__run_has_ended(pgqrs_run *run, bool cancelled, pgqrs_error *error)
+{
     set_given_up(run, true, false);
-    if (cancelled)
-        return fail(run, PGQRS_ECANCELLED, "was cancelled, and has ended so");
-    return PGQRS_OK;
+    if (!cancelled)
+        return PGQRS_OK;
+    pgqrs__fail(error, PGQRS_ECANCELLED, PGQRS_OBJECT_RUN,
+                "run %lld was cancelled, and has ended so", (long long)run->message.id);
+    return pgqrs__run_failed(run, error);
 }
 
 pgqrs_status pgqrs_run_succeed(pgqrs_run *run, const char *output)
@@ -580,7 +612,7 @@ pgqrs_status pgqrs__run_park(pgqrs_run *run, int reason, const char *note, int64
                                .note     = note };
     int            fate    = 0;
     pgqrs_error    error;
-    pgqrs_status   rc = refuse_open_step(run);
+    pgqrs_status   rc = pgqrs__run_refuse_open_step(run);
 
     if (rc == PGQRS_OK)
         rc = hold(run);

@@ -51,6 +51,11 @@ struct pgqrs_run {
 pgqrs_status pgqrs__run_may_go_on(pgqrs_run *run);
 /* Whether this handle has ended or parked the run. */
 bool pgqrs__run_given_up(pgqrs_run *run);
+/* The same, in turns: *out_asks when it must ask the database and may not; nothing was done then.
+ */
+pgqrs_status pgqrs__run_go_on(pgqrs_run *run, bool may_ask, bool *out_asks);
+/* The run's error, when it is the one of @p status. Takes the lock. */
+void pgqrs__run_error_copy(pgqrs_run *run, pgqrs_status status, pgqrs_error *error);
 /* Keep `error` as the run's and return its status. Without the lock. */
 pgqrs_status pgqrs__run_failed(pgqrs_run *run, const pgqrs_error *error);
 /* The database's wall clock, about: what it said at the claim, and how long that is ago. */
@@ -67,5 +72,32 @@ pgqrs_status pgqrs__run_sleep_until(pgqrs_run *run, int64_t at_us);
 const char *pgqrs__run_abandon_steps(pgqrs_run *run);
 /* Do with the run what the status that its workflow function returned asks for. */
 pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned);
+
+/* A run handle that still holds its run: what an end changes in it. (run.c) */
+pgqrs_status pgqrs__run_hold(pgqrs_run *run, bool may_ask, bool *out_asks);
+/* A move of the run would wait for its own open step: PGQRS_ESTATE. */
+pgqrs_status pgqrs__run_refuse_open_step(pgqrs_run *run);
+pgqrs_status pgqrs__run_has_ended(pgqrs_run *run, bool cancelled, pgqrs_error *error);
+
+/* A step handle, made; what is known of it, or whether it may be executed: *out_gives when there is
+ * a step to hand out. *error is the run's too. (step.c) */
+pgqrs_status pgqrs__step_open(pgqrs_run *run, const char *name, const pgqrs_step_options *options,
+                              pgqrs_step **out_step, pgqrs_error *error);
+pgqrs_status pgqrs__step_go_on(pgqrs_step *step, bool may_ask, bool *out_asks, bool *out_gives,
+                               pgqrs_error *error);
+
+/* How a step ends: with this output, or failed. */
+typedef struct pgqrs__step_ending {
+    const char *output;
+    bool        failed;
+    bool        transient;
+    const char *code;
+    const char *text;
+    int64_t     after_us;
+} pgqrs__step_ending;
+
+/* The record of a step's end as a task in @p arena. NULL: refused, or no memory. */
+pgqrs__task *pgqrs__step_task(pgqrs_step *step, pgqrs__arena *arena, const pgqrs__step_ending *e,
+                              pgqrs_error *error);
 
 #endif

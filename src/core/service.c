@@ -1,6 +1,6 @@
 /* The service thread: one per store, started the first time something needs it. It renews kept
  * leases, and listens for enqueues by other processes while somebody waits. */
-#include "core/core.h"
+#include "core/crew.h"
 #include "util/clock.h"
 
 /* go on listening so long after the last one who waited */
@@ -455,6 +455,7 @@ void pgqrs__wake(pgqrs_store *store, int64_t queue_id)
     }
     if (store->waiting > 0)
         pgqrs__cond_broadcast(&store->woken);
+    pgqrs__crew_heard(store);
     pgqrs__mutex_unlock(&store->lock);
 }
 

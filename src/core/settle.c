@@ -1,6 +1,7 @@
 /* What a holder does with leased messages: finish, delete, give back, fail, extend. Each names
  * (lease, message); who no longer holds it changes nothing [G-06]. */
 #include "core/admin.h"
+#include "core/task.h"
 
 #include <stdlib.h>
 
@@ -199,40 +200,59 @@ static pgqrs_status there_row(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_OK;
 }
 
-/* An operation was sent twice and the second time found nothing: was it us, the first time? The
- * archive row carries the lease that ended it; a message that is nowhere was deleted by its
+/* The archive row carries the lease that ended a message; one that is nowhere was deleted by its
  * holder. */
-static pgqrs_status resolve(pgqrs_store *store, pgqrs__op *op, const pgqrs_message *message,
-                            uint32_t *answer, pgqrs_error *error)
+pgqrs_status pgqrs__settle_was_ours(pgqrs_store *store, pgqrs__op_kind kind, const pgqrs__val *row,
+                                    int64_t deadline_us, bool *out_ours, bool *out_cancelled,
+                                    pgqrs_error *error)
 {
-    const pgqrs__val  asked[] = { pgqrs__int(message->queue_id), pgqrs__int(message->id) };
-    const pgqrs__part part    = { .rows = asked, .nrows = 1 };
-    ended_by          ended   = { 0 };
-    bool              there   = false;
-    pgqrs__call       find    = { .stmt   = PGQRS__STMT_ARCHIVE_FIND,
-                                  .parts  = &part,
-                                  .nparts = 1,
-                                  .on_row = ended_row,
-                                  .user   = &ended };
-    pgqrs__lost       lost    = { .deadline_us = op->deadline_us, .once = true };
+    pgqrs__lost       lost  = { .deadline_us = deadline_us, .once = true };
+    const pgqrs__part part  = { .rows = row, .nrows = 1 };
+    ended_by          ended = { 0 };
+    bool              there = false;
+    pgqrs__call       find  = { .stmt   = PGQRS__STMT_ARCHIVE_FIND,
+                                .parts  = &part,
+                                .nparts = 1,
+                                .on_row = ended_row,
+                                .user   = &ended };
     pgqrs_status      rc;
 
-    if (op->kind == PGQRS__OP_FINISH) {
+    if (kind == PGQRS__OP_FINISH) {
         do
             rc = pgqrs__run(store, PGQRS__MODE_READ, &find, 1, error);
         while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
-        if (rc == PGQRS_OK && ended.lease == message->lease)
-            *answer = PGQRS__ANSWER_YES
-                      | (ended.state == PGQRS__ARCHIVE_CANCELLED ? PGQRS__ANSWER_CANCELLED : 0);
+        *out_ours      = rc == PGQRS_OK && ended.lease == row[2].as.i;
+        *out_cancelled = ended.state == PGQRS__ARCHIVE_CANCELLED;
     } else {
         do
-            rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, asked + 1,
+            rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_MESSAGE_FIND, &row[1],
                                 there_row, &there, error);
         while (rc != PGQRS_OK && pgqrs__lost_again(&lost, rc, error));
-        if (rc == PGQRS_OK && !there)
-            *answer = PGQRS__ANSWER_YES;
+        *out_ours      = rc == PGQRS_OK && !there;
+        *out_cancelled = false;
     }
     return rc;
+}
+
+/* An operation was sent twice and the second time found nothing: was it us, the first time? */
+static pgqrs_status resolve(pgqrs_store *store, const pgqrs__op *op, size_t n, uint32_t *answer,
+                            pgqrs_error *error)
+{
+    const pgqrs__val *row = op->calls[0].rows + n * pgqrs__shapes[op->calls[0].stmt].narrays;
+    bool              ours;
+    bool              cancelled;
+    pgqrs_status      rc =
+        pgqrs__settle_was_ours(store, op->kind, row, op->deadline_us, &ours, &cancelled, error);
+
+    if (rc == PGQRS_OK && ours)
+        *answer = PGQRS__ANSWER_YES | (cancelled ? PGQRS__ANSWER_CANCELLED : 0);
+    return rc;
+}
+
+static bool is_unsure(const pgqrs__op *op, size_t n)
+{
+    return op->answers[n] == 0 && op->lost
+           && (op->kind == PGQRS__OP_FINISH || op->kind == PGQRS__OP_DELETE);
 }
 
 /* --- Performing ------------------------------------------------------------------------------- */
@@ -266,13 +286,13 @@ static pgqrs_status settle(pgqrs_store *store, pgqrs__op_kind kind,
     for (size_t i = 0; i < count; i++) {
         uint32_t answer = op->answers[i];
 
-        if (answer == 0 && op->lost && (kind == PGQRS__OP_FINISH || kind == PGQRS__OP_DELETE)) {
-            rc = resolve(store, op, sorted[i].message, &answer, error);
+        if (is_unsure(op, i)) {
+            rc = resolve(store, op, i, &answer, error);
             if (rc != PGQRS_OK)
                 goto done;
         }
         answers[sorted[i].index] = answer;
-        if (kind <= PGQRS__OP_RELEASE)
+        if (pgqrs__op_moves(kind))
             pgqrs__lease_dropped(store, sorted[i].message->lease, sorted[i].message->id);
     }
 done:
@@ -281,20 +301,97 @@ done:
     return rc;
 }
 
+/* --- One message, in turns -------------------------------------------------------------------- */
+
+pgqrs__turn pgqrs__settle_turn(pgqrs__task *task, bool may_ask, pgqrs_error *error)
+{
+    pgqrs__settle       *t = (pgqrs__settle *)task;
+    const pgqrs_message *m = &t->message;
+    pgqrs__op_kind       kind;
+
+    if (!task->sent) {
+        task->sent = true;
+        return PGQRS__TURN_SEND;
+    }
+    if (task->status != PGQRS_OK)
+        return PGQRS__TURN_DONE;
+    kind      = task->op->kind;
+    t->answer = task->op->answers[0];
+    if (is_unsure(task->op, 0)) {
+        if (!may_ask)
+            return PGQRS__TURN_ASK;
+        task->status = resolve(task->store, task->op, 0, &t->answer, error);
+        if (task->status != PGQRS_OK)
+            return PGQRS__TURN_DONE;
+    }
+    if (pgqrs__op_moves(kind))
+        pgqrs__lease_dropped(task->store, m->lease, m->id);
+    if ((t->answer & PGQRS__ANSWER_YES) == 0)
+        task->status = pgqrs__lease_lost(m->id, error);
+    else if (kind == PGQRS__OP_EXTEND && (t->answer & PGQRS__ANSWER_CANCELLED) != 0)
+        task->status =
+            pgqrs__fail(error, PGQRS_ECANCELLED, PGQRS_OBJECT_MESSAGE,
+                        "message %lld is held, but its cancel was asked for", (long long)m->id);
+    else if (kind == PGQRS__OP_RELEASE
+             && t->answer >> PGQRS__ANSWER_FATE_SHIFT == PGQRS__FATE_READY)
+        pgqrs__wake(task->store, m->queue_id);
+    return PGQRS__TURN_DONE;
+}
+
+static pgqrs_status settle_begin(pgqrs__settle *t, pgqrs_store *store, pgqrs__op_kind kind,
+                                 const pgqrs_message *message, const pgqrs__val *tail,
+                                 int64_t now_us, pgqrs_error *error)
+{
+    const held   one = { .message = message };
+    pgqrs_status rc  = pgqrs__check_pointer(message, "message", error);
+
+    if (rc != PGQRS_OK)
+        return rc;
+    *t = (pgqrs__settle){
+        .task    = { .store = store, .turn = pgqrs__settle_turn },
+        .message = { .id = message->id, .queue_id = message->queue_id, .lease = message->lease },
+    };
+    t->task.op = held_op(store, kind, &one, 1, tail, now_us);
+    return t->task.op == NULL ? pgqrs__nomem(error) : PGQRS_OK;
+}
+
 /* Perform on one: PGQRS_ELEASE when it is not held. */
 static pgqrs_status settle_one(pgqrs_store *store, pgqrs__op_kind kind,
                                const pgqrs_message *message, const pgqrs__val *tail, int64_t now_us,
                                uint32_t *out_answer, pgqrs_error *error)
 {
-    pgqrs_status rc;
+    pgqrs__settle t;
+    pgqrs_status  rc;
 
     *out_answer = 0;
-    if ((rc = pgqrs__check_pointer(message, "message", error)) != PGQRS_OK)
+    rc          = settle_begin(&t, store, kind, message, tail, now_us, error);
+    if (rc != PGQRS_OK)
         return rc;
-    rc = settle(store, kind, &message, 1, tail, NULL, now_us, out_answer, error);
-    if (rc == PGQRS_OK && (*out_answer & PGQRS__ANSWER_YES) == 0)
-        rc = pgqrs__lease_lost(message->id, error);
+    rc          = pgqrs__task_run(&t.task, error);
+    *out_answer = t.answer;
+    pgqrs__task_clean(&t.task);
     return rc;
+}
+
+pgqrs__task *pgqrs__settle_task(pgqrs_store *store, pgqrs__arena *arena, pgqrs__op_kind kind,
+                                const pgqrs_message *message, const pgqrs__val *tail,
+                                int64_t now_us, pgqrs_error *error)
+{
+    pgqrs__settle *t = pgqrs__arena_alloc(arena, sizeof(*t));
+
+    if (t == NULL) {
+        pgqrs__nomem(error);
+        return NULL;
+    }
+    return settle_begin(t, store, kind, message, tail, now_us, error) == PGQRS_OK ? &t->task : NULL;
+}
+
+pgqrs__op *pgqrs__settle_op(pgqrs_store *store, pgqrs__op_kind kind, const pgqrs_message *message,
+                            const pgqrs__val *tail)
+{
+    const held one = { .message = message };
+
+    return held_op(store, kind, &one, 1, tail, 0);
 }
 
 /* Perform on many for the public _many forms: a status for each. */
@@ -321,7 +418,7 @@ static pgqrs_status settle_many(pgqrs_store *store, pgqrs__op_kind kind,
     return rc;
 }
 
-static void finish_tail(pgqrs__val *tail, int archive_state, const char *output,
+void pgqrs__finish_tail(pgqrs__val *tail, int archive_state, const char *output,
                         const char *error_json)
 {
     tail[0] = pgqrs__int(archive_state);
@@ -329,7 +426,7 @@ static void finish_tail(pgqrs__val *tail, int archive_state, const char *output,
     tail[2] = pgqrs__text(error_json);
 }
 
-static void release_tail(pgqrs__val *tail, const pgqrs__parking *p)
+void pgqrs__release_tail(pgqrs__val *tail, const pgqrs__parking *p)
 {
     tail[0] = pgqrs__int(p->counted);
     tail[1] = pgqrs__int(p->backoff);
@@ -348,7 +445,7 @@ pgqrs_status pgqrs__finish(pgqrs_store *store, const pgqrs_message *message, int
     uint32_t     answer;
     pgqrs_status rc;
 
-    finish_tail(tail, archive_state, output, error_json);
+    pgqrs__finish_tail(tail, archive_state, output, error_json);
     rc = settle_one(store, PGQRS__OP_FINISH, message, tail, now_us, &answer, error);
     if (out_cancelled != NULL)
         *out_cancelled = (answer & PGQRS__ANSWER_CANCELLED) != 0;
@@ -363,12 +460,10 @@ pgqrs_status pgqrs__park(pgqrs_store *store, const pgqrs_message *message,
     uint32_t     answer;
     pgqrs_status rc;
 
-    release_tail(tail, parking);
+    pgqrs__release_tail(tail, parking);
     rc = settle_one(store, PGQRS__OP_RELEASE, message, tail, now_us, &answer, error);
     if (out_fate != NULL)
         *out_fate = (int)(answer >> PGQRS__ANSWER_FATE_SHIFT);
-    if (rc == PGQRS_OK && answer >> PGQRS__ANSWER_FATE_SHIFT == PGQRS__FATE_READY)
-        pgqrs__wake(store, message->queue_id);
     return rc;
 }
 
@@ -410,7 +505,7 @@ pgqrs_status pgqrs_archive_many(pgqrs_store *store, const pgqrs_message *const *
 
     if (rc != PGQRS_OK)
         return rc;
-    finish_tail(tail, PGQRS__ARCHIVE_DONE, NULL, NULL);
+    pgqrs__finish_tail(tail, PGQRS__ARCHIVE_DONE, NULL, NULL);
     return settle_many(store, PGQRS__OP_FINISH, messages, count, tail, 0, out_statuses, error);
 }
 
@@ -434,7 +529,7 @@ pgqrs_status pgqrs_delete_many(pgqrs_store *store, const pgqrs_message *const *m
     return settle_many(store, PGQRS__OP_DELETE, messages, count, NULL, 0, out_statuses, error);
 }
 
-static pgqrs_status release_options_read(const pgqrs_release_options *given,
+pgqrs_status pgqrs__release_options_read(const pgqrs_release_options *given,
                                          pgqrs__parking *parking, int64_t *out_now_us,
                                          pgqrs_error *error)
 {
@@ -468,7 +563,7 @@ pgqrs_status pgqrs_release(pgqrs_store *store, const pgqrs_message *message,
     pgqrs_status   rc;
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = release_options_read(options, &parking, &now_us, error)) != PGQRS_OK)
+        || (rc = pgqrs__release_options_read(options, &parking, &now_us, error)) != PGQRS_OK)
         return rc;
     return pgqrs__park(store, message, &parking, now_us, NULL, error);
 }
@@ -483,9 +578,9 @@ pgqrs_status pgqrs_release_many(pgqrs_store *store, const pgqrs_message *const *
     pgqrs_status   rc;
 
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = release_options_read(options, &parking, &now_us, error)) != PGQRS_OK)
+        || (rc = pgqrs__release_options_read(options, &parking, &now_us, error)) != PGQRS_OK)
         return rc;
-    release_tail(tail, &parking);
+    pgqrs__release_tail(tail, &parking);
     rc = settle_many(store, PGQRS__OP_RELEASE, messages, count, tail, now_us, out_statuses, error);
     for (size_t i = 0; rc == PGQRS_OK && i < count; i++)
         if (i == 0 || messages[i]->queue_id != messages[i - 1]->queue_id)
@@ -543,12 +638,7 @@ pgqrs_status pgqrs_extend(pgqrs_store *store, const pgqrs_message *message, int6
                != PGQRS_OK)
         return rc;
     tail[0] = pgqrs__int_or_null(lease_us != 0 ? lease_us : store->options.lease_us);
-    rc      = settle_one(store, PGQRS__OP_EXTEND, message, tail, 0, &answer, error);
-    if (rc == PGQRS_OK && (answer & PGQRS__ANSWER_CANCELLED) != 0)
-        rc = pgqrs__fail(error, PGQRS_ECANCELLED, PGQRS_OBJECT_MESSAGE,
-                         "message %lld is held, but its cancel was asked for",
-                         (long long)message->id);
-    return rc;
+    return settle_one(store, PGQRS__OP_EXTEND, message, tail, 0, &answer, error);
 }
 
 pgqrs_status pgqrs_extend_many(pgqrs_store *store, const pgqrs_message *const *messages,

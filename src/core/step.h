@@ -1,8 +1,9 @@
-/* What step.c and step_tx.c share: the step handle. */
+/* What step.c, step_record.c and step_tx.c share: the step handle. */
 #ifndef PGQRS_CORE_STEP_H
 #define PGQRS_CORE_STEP_H
 
 #include "core/run.h"
+#include "core/task.h"
 #include "core/tx.h"
 
 /* A message that the step puts in with its record. */
@@ -52,5 +53,12 @@ bool pgqrs__step_has_tx(const pgqrs_step *step);
 pgqrs_status pgqrs__step_commit(pgqrs_step *step, pgqrs__op *op, pgqrs_error *error);
 /* Roll back what is open, and forget what was to be sent. True when a transaction was. */
 bool pgqrs__step_abandon(pgqrs_step *step);
+
+int64_t pgqrs__step_clock(const pgqrs_step *step);
+/* What is recorded under this name, copied; false when nothing is. */
+bool pgqrs__step_recorded_find(pgqrs_run *run, const char *name, pgqrs__recorded *out);
+/* It waits for its retry time; it has failed for good: *error is the run's too. */
+pgqrs_status pgqrs__step_not_ready(pgqrs_step *step, int64_t retry_at_us, pgqrs_error *error);
+pgqrs_status pgqrs__step_exhausted(pgqrs_step *step, pgqrs_error *error);
 
 #endif

@@ -1,5 +1,5 @@
 /* The store: opening, closing, clocks, the log, and the names of statuses. */
-#include "core/core.h"
+#include "core/crew.h"
 #include "core/install.h"
 #include "util/clock.h"
 #include "util/random.h"
@@ -207,6 +207,7 @@ void pgqrs_close(pgqrs_store *store)
     if (store == NULL)
         return;
     forked = store->pid != getpid();
+    pgqrs__crew_stop(store, forked);
     pgqrs__service_stop(store, forked);
     pgqrs__pool_free(store, &store->pool, forked);
     pgqrs__pool_free(store, &store->tx_pool, forked);
@@ -241,9 +242,18 @@ int64_t pgqrs__lease_clock(const pgqrs_store *store)
     return store->options.clock.monotonic_us(store->options.clock.user_data);
 }
 
+static _Thread_local int64_t deadline_limit = INT64_MAX;
+
+void pgqrs__deadline_limit(int64_t until_us)
+{
+    deadline_limit = until_us;
+}
+
 int64_t pgqrs__deadline(const pgqrs_store *store)
 {
-    return pgqrs__i64_add_sat(pgqrs__mono_us(), store->options.timeout_us);
+    int64_t deadline = pgqrs__i64_add_sat(pgqrs__mono_us(), store->options.timeout_us);
+
+    return PGQRS__MIN(deadline, deadline_limit);
 }
 
 void pgqrs__log(const pgqrs_store *store, pgqrs_log_level level, const char *format, ...)

@@ -101,3 +101,13 @@ void pgqrs__thread_join(pgqrs__thread *thread)
 {
     (void)pthread_join(thread->handle, NULL);
 }
+
+pgqrs__thread pgqrs__thread_self(void)
+{
+    return (pgqrs__thread){ .handle = pthread_self() };
+}
+
+void pgqrs__thread_detach(pgqrs__thread *thread)
+{
+    (void)pthread_detach(thread->handle);
+}

@@ -43,4 +43,8 @@ bool pgqrs__cond_wait_until(pgqrs__cond *cond, pgqrs__mutex *mutex, int64_t mono
 int  pgqrs__thread_start(pgqrs__thread *thread, void *(*fn)(void *), void *arg, const char *name);
 void pgqrs__thread_join(pgqrs__thread *thread);
 
+/** The calling thread. One that detaches itself is not joined any more. */
+pgqrs__thread pgqrs__thread_self(void);
+void          pgqrs__thread_detach(pgqrs__thread *thread);
+
 #endif

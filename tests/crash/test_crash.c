@@ -91,12 +91,30 @@ static void check_sent(crash *c, const char *step, const char *queue)
         storm_violation(&c->report, "step %s is recorded and what it sent is not there once", step);
 }
 
+/* What a batch ends and what it begins are there together. */
+static void check_pairs(crash *c)
+{
+    const char *sql = "SELECT count(*) FROM (SELECT payload FROM"
+                      " (SELECT CAST(m.payload AS text) AS payload, 1 AS begun, 0 AS ended"
+                      "  FROM pgqrs_messages m JOIN pgqrs_queues q ON q.id = m.queue_id"
+                      "  WHERE q.name = 'hot' AND CAST(m.payload AS text) LIKE '{\"of\":%'"
+                      "  UNION ALL SELECT '{\"of\":' || a.message_id || '}', 0, 1"
+                      "  FROM pgqrs_archive a JOIN pgqrs_queues q ON q.id = a.queue_id"
+                      "  WHERE q.name = 'pair') AS sides"
+                      " GROUP BY payload HAVING sum(begun) <> 1 OR sum(ended) <> 1) AS uneven";
+
+    if (strcmp(c->part, "batches") == 0 && storm_number(&c->look, sql) != 0)
+        storm_violation(&c->report, "a batch has happened by half");
+}
+
 static void check(crash *c, long point)
 {
     const int64_t before = c->report.violations;
 
     storm_check_end(&c->look, c->folder);
-    check_sent(c, "w4", "hot");
+    check_pairs(c);
+    if (strcmp(c->part, "batches") != 0)
+        check_sent(c, "w4", "hot");
     check_sent(c, "w5", "loop");
     if (c->report.violations > before)
         print_error("%s, point %ld: see above (PGQRS_CRASH_PART=%s PGQRS_CRASH_POINT=%ld)\n",
@@ -148,8 +166,9 @@ static void crash_everywhere(crash *c)
 
 static void a_process_killed_anywhere_leaves_nothing_half_done(void **state)
 {
-    static const char *const parts[] = { "queues", "messages", "runs", "workers", "adopted" };
-    static const char *const names[] = { "plain", "frail", "hot", "loop" };
+    static const char *const parts[] = { "queues",  "messages", "runs",
+                                         "workers", "adopted",  "batches" };
+    static const char *const names[] = { "plain", "frail", "hot", "loop", "pair" };
     pgqrs_queue_options      frail   = { .struct_size = sizeof(frail), .max_attempts = 3 };
     pgqrs_queue_options      patient = { .struct_size = sizeof(patient), .max_attempts = 1000 };
     crash                    c       = { .w = *state };

@@ -1,5 +1,6 @@
 /* Out of memory, at every allocation there is: a call that fails says so, leaves nothing half done
  * and leaks nothing, and the store goes on. */
+#include <poll.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -146,6 +147,61 @@ static bool handle_a_run(pgqrs_store *store)
     return sound;
 }
 
+/* What came back through an event loop. */
+static void take_back(pgqrs_completions *ready, bool *sound)
+{
+    struct pollfd fd    = { .fd = pgqrs_completions_fd(ready), .events = POLLIN };
+    pgqrs_batch  *batch = NULL;
+    while ((batch = pgqrs_completions_next(ready, NULL)) == NULL)
+        (void)poll(&fd, 1, -1);
+    for (size_t i = 0; i < pgqrs_batch_count(batch); i++)
+        if (!went(pgqrs_batch_status(batch, i), pgqrs_batch_error(batch, i), "an operation", sound)
+            && pgqrs_batch_id(batch, i) != 0)
+            *sound = false;
+    pgqrs_batch_free(batch);
+}
+
+/* Batches, committed and submitted. */
+static bool handle_batches(pgqrs_store *store)
+{
+    pgqrs_error        error;
+    pgqrs_messages    *found = NULL;
+    pgqrs_completions *ready = NULL;
+    pgqrs_batch       *batch;
+    bool               sound = true;
+    (void)WENT(pgqrs_queue_ensure(store, "orders", NULL, &error));
+    (void)WENT(pgqrs_enqueue(store, "orders", "1", NULL, NULL, &error));
+    if (WENT(pgqrs_claim(store, "orders", NULL, &found, &error))
+        && pgqrs_messages_count(found) == 1) {
+        batch = pgqrs_batch_new(store);
+        (void)pgqrs_batch_archive(batch, pgqrs_messages_at(found, 0));
+        (void)pgqrs_batch_enqueue(batch, "orders", "2", PGQRS_OPTIONS(enqueue, .key = "b"));
+        (void)pgqrs_batch_trigger(batch, "flow", "3", NULL);
+        (void)WENT(pgqrs_batch_commit(batch, &error));
+        pgqrs_batch_free(batch);
+    }
+    pgqrs_messages_free(found);
+    if (WENT(pgqrs_completions_new(&ready, &error))) {
+        for (int i = 0; i < 2; i++) {
+            batch = pgqrs_batch_new(store);
+            if (i == 0)
+                pgqrs_batch_independent(batch);
+            (void)pgqrs_batch_enqueue(batch, "orders", "4", NULL);
+            (void)pgqrs_batch_enqueue(batch, "orders", "5", PGQRS_OPTIONS(enqueue, .key = "c"));
+            if (i == 0) {
+                (void)pgqrs_batch_claim(batch, "orders", NULL);
+                (void)pgqrs_batch_queue_list(batch);
+            }
+            if (WENT(pgqrs_batch_submit(batch, ready, NULL, &error)))
+                take_back(ready, &sound);
+            else
+                pgqrs_batch_free(batch);
+        }
+        pgqrs_completions_free(ready);
+    }
+    return sound;
+}
+
 /* Open, @p handle, close, with every allocation failing in turn, until none fails any more. */
 static void starve(world *w, bool (*handle)(pgqrs_store *store))
 {
@@ -199,6 +255,12 @@ static void g43_runs_survive_every_lack_of_memory(void **state)
     starve(*state, handle_a_run);
 }
 
+static void g43_batches_survive_every_lack_of_memory(void **state)
+{
+    begin_starving(*state);
+    starve(*state, handle_batches);
+}
+
 static bool install(pgqrs_store *store)
 {
     pgqrs_error        error;
@@ -227,6 +289,7 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(g43_messages_survive_every_lack_of_memory),
         CASE(g43_runs_survive_every_lack_of_memory),
+        CASE(g43_batches_survive_every_lack_of_memory),
         CASE_BARE(g43_installing_survives_every_lack_of_memory),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);

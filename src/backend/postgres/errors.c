@@ -95,18 +95,15 @@ static void forget_prepared(pgqrs__conn *conn)
 
 pgqrs_status pgqrs__pg_fail(pgqrs__conn *conn, const PGresult *answer, pgqrs_error *error)
 {
-    static const char lost[]  = "pgqrs: lost ";
-    const char       *state   = pgqrs__pg_sqlstate(answer);
-    const char       *message = PQresultErrorField(answer, PG_DIAG_MESSAGE_PRIMARY);
-    const char       *detail  = PQresultErrorField(answer, PG_DIAG_MESSAGE_DETAIL);
-    const char       *hint    = PQresultErrorField(answer, PG_DIAG_MESSAGE_HINT);
-    const char       *ids     = message == NULL ? NULL : strstr(message, lost);
-    pgqrs_status      rc;
+    const char  *state   = pgqrs__pg_sqlstate(answer);
+    const char  *message = PQresultErrorField(answer, PG_DIAG_MESSAGE_PRIMARY);
+    const char  *detail  = PQresultErrorField(answer, PG_DIAG_MESSAGE_DETAIL);
+    const char  *hint    = PQresultErrorField(answer, PG_DIAG_MESSAGE_HINT);
+    pgqrs_status rc      = PGQRS_OK;
 
-    if (strcmp(state, "22P02") == 0 && ids != NULL) { /* lease_hold_all */
-        ids += sizeof lost - 1;
-        rc = pgqrs__fail(error, PGQRS_ELEASE, PGQRS_OBJECT_MESSAGE, "lease no longer held");
-        pgqrs__detail(error, "%.*s", (int)strspn(ids, "0123456789,-"), ids);
+    if (strcmp(state, "22P02") == 0)
+        rc = pgqrs__backend_undone(message, error);
+    if (rc != PGQRS_OK) {
         set_state(error, state);
         return rc;
     }

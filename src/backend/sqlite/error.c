@@ -37,16 +37,6 @@ static const char *file_of(const pgqrs__conn *conn)
  * statement. */
 static pgqrs_status statement_fail(const char *text, pgqrs_error *error)
 {
-    const char *lost = strstr(text, "pgqrs: lost ");
-
-    if (lost != NULL) {
-        size_t len = strlen("pgqrs: lost ");
-
-        len += strspn(lost + len, "0123456789");
-        pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_MESSAGE, "%.*s", (int)len, lost);
-        set_state(error, "22P02");
-        return PGQRS_EDB;
-    }
     if (strncmp(text, "no such table: ", strlen("no such table: ")) == 0) {
         pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE, "the pgqrs tables are not there");
         pgqrs__hint(error, "Run pgqrs_install() once.");
@@ -127,6 +117,11 @@ pgqrs_status pgqrs__sqlite_fail(pgqrs__conn *conn, int rc, const char *what, pgq
     if ((extended & 0xff) != (rc & 0xff)) { /* the handle has seen something else since */
         extended = rc;
         text     = sqlite3_errstr(rc);
+    }
+    status = (rc & 0xff) == SQLITE_ERROR ? pgqrs__backend_undone(text, error) : PGQRS_OK;
+    if (status != PGQRS_OK) {
+        set_state(error, "22P02");
+        return status;
     }
     status = by_code(conn, rc, extended, text, error);
     if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CORRUPT

@@ -3,10 +3,10 @@
  *
  *     crash_worker DSN SCHEMA PART LOG AHEAD_US [drain]
  *
- * PART: install, queues, messages, runs, workers, adopted. AHEAD_US: how far its clock is ahead.
- * With `drain` it takes over afterwards whatever is left, from itself or from one that was killed,
- * and brings it to its end. What it does is written down as in a storm (support/storm.h). At its
- * end it says how many failpoints it has passed: "points N". */
+ * PART: install, queues, messages, runs, workers, adopted, batches. AHEAD_US: how far its clock is
+ * ahead. With `drain` it takes over afterwards whatever is left, from itself or from one that was
+ * killed, and brings it to its end. What it does is written down as in a storm (support/storm.h).
+ * At its end it says how many failpoints it has passed: "points N". */
 #include "crash/script/script.h"
 
 #include <fcntl.h>
@@ -58,6 +58,7 @@ static void drain(const char *part)
     if (strcmp(part, "install") != 0) {
         drain_workflow("wide", 'w'); /* which sends to the others */
         drain_workflow("line", 's');
+        drain_pairs(); /* which sends, too */
         drain_queue("frail");
         drain_queue("hot");
         drain_queue("loop");
@@ -73,6 +74,7 @@ int main(int argc, char **argv)
     } parts[] = {
         { "install", part_install }, { "queues", part_queues },   { "messages", part_messages },
         { "runs", part_runs },       { "workers", part_workers }, { "adopted", part_adopted },
+        { "batches", part_batches },
     };
     const pgqrs_store_options options = { .struct_size = sizeof(options),
                                           .clock       = { wall_clock, monotonic_clock, NULL } };

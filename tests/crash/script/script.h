@@ -63,5 +63,8 @@ void part_messages(void);
 void part_runs(void);
 void part_workers(void);
 void part_adopted(void);
+void part_batches(void);
+/* What part_batches() left. */
+void drain_pairs(void);
 
 #endif
