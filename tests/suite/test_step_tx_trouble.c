@@ -132,8 +132,9 @@ static void g51_connections_that_were_lost_meanwhile_are_replaced(void **state)
     if (!w->postgres)
         skip();
     charge_prepare(w);
-    /* Under a name of their own: the server is not this case's alone. */
-    (void)snprintf(dsn, sizeof(dsn), "%s&application_name=%s", w->dsn, w->schema);
+    /* Under a name of their own: the server is not this case's alone; a pooler's sessions are not.
+     */
+    (void)snprintf(dsn, sizeof(dsn), "%s&application_name=%s", w->direct, w->schema);
     (void)snprintf(ours, sizeof(ours), "application_name = '%s'", w->schema);
     assert_ok(pgqrs_open(dsn, &options, &store, &failure));
     (void)trigger(w, "flow", "{}");
