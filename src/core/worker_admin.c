@@ -319,11 +319,17 @@ pgqrs_status pgqrs_worker_release(pgqrs_store *store, int64_t worker, int64_t *o
     return rc;
 }
 
-/* Each once: a statement whose answer was lost is sent again. */
+/* Those that were stopped. */
+typedef struct stopped {
+    pgqrs__rows *ids;
+    bool         sure; /* at the first try: nobody can have been heard of in between */
+} stopped;
+
+/* Each once: a statement that was not answered, or not committed, is sent again. */
 static pgqrs_status take_id(pgqrs__call *call, const pgqrs__val *cols)
 {
     const int64_t named = pgqrs__as_int(cols[PGQRS__COL_WORKER_STOP_STALE_ID]);
-    pgqrs__rows  *rows  = call->user;
+    pgqrs__rows  *rows  = ((stopped *)call->user)->ids;
     int64_t      *id;
 
     for (size_t i = 0; i < rows->count; i++)
@@ -336,43 +342,69 @@ static pgqrs_status take_id(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_OK;
 }
 
-/* Stop the silent ones. An answer that was lost is asked for again, and who was named before stays:
- * then *out_sure is false, since some of them may have been heard of in between. */
-static pgqrs_status stop_stale(pgqrs_store *store, pgqrs__call *call, bool *out_sure,
+/* Who was named before stays: the commit may have been what was lost. */
+static void restart_stopped(pgqrs__call *call)
+{
+    ((stopped *)call->user)->sure = false;
+}
+
+/* Stop the silent ones. A try that was lost may hold them for a moment longer, and they are passed
+ * by as if they had been heard of: then they are looked for until the deadline. */
+static pgqrs_status stop_stale(pgqrs_store *store, const pgqrs__val *scalars, stopped *out,
                                pgqrs_error *error)
 {
-    pgqrs__lost  wait = { .deadline_us = pgqrs__deadline(store) };
-    pgqrs_status rc;
-    bool         lost;
+    pgqrs__lost         wait   = { .deadline_us = pgqrs__deadline(store) };
+    pgqrs_worker_health health = { 0 };
+    pgqrs_status        rc;
+    bool                lost;
+    pgqrs__call         call = {
+                .stmt    = PGQRS__STMT_WORKER_STOP_STALE,
+                .scalars = scalars,
+                .on_row  = take_id,
+                .user    = out,
+                .restart = restart_stopped,
+    };
 
-    *out_sure = true;
     for (;;) {
-        rc = pgqrs__run_in_two(store, call, &lost, error);
-        if (rc == PGQRS_OK || !pgqrs__lost_again(&wait, rc, error))
+        rc = pgqrs__run_in_two(store, &call, &lost, error);
+        if (rc == PGQRS_OK && !out->sure) /* the same arguments */
+            rc = pgqrs__run_one(store, PGQRS__MODE_READ, PGQRS__STMT_WORKER_MEASURE, scalars,
+                                take_health, &health, error);
+        if (rc == PGQRS_OK && (out->sure || health.stale == 0 || !pgqrs__lost_wait(&wait)))
             return rc;
-        *out_sure = false;
+        if (rc != PGQRS_OK && !pgqrs__lost_again(&wait, rc, error))
+            return rc;
+        out->sure = false;
     }
 }
 
-static bool is_stopped(pgqrs_store *store, int64_t worker)
+static pgqrs_status is_stopped(pgqrs_store *store, int64_t worker, bool *out_stopped,
+                               pgqrs_error *error)
 {
-    pgqrs_worker_records *found = NULL;
-    bool                  stopped;
+    pgqrs__lost           wait = { .deadline_us = pgqrs__deadline(store), .once = true };
+    pgqrs_worker_records *found;
+    pgqrs_status          rc;
 
-    if (pgqrs_worker_get(store, worker, &found, NULL) != PGQRS_OK)
-        return false;
-    stopped = pgqrs_worker_records_at(found, 0)->status == PGQRS_WORKER_STOPPED;
+    do
+        rc = pgqrs_worker_get(store, worker, &found, error);
+    while (rc != PGQRS_OK && rc != PGQRS_ENOTFOUND && pgqrs__lost_again(&wait, rc, error));
+    *out_stopped =
+        rc == PGQRS_OK && pgqrs_worker_records_at(found, 0)->status == PGQRS_WORKER_STOPPED;
     pgqrs_worker_records_free(found);
-    return stopped;
+    return rc == PGQRS_ENOTFOUND ? pgqrs__ok(error) : rc;
 }
+
+_Static_assert((int)PGQRS__ARG_WORKER_STOP_STALE_SILENT_US
+                       == (int)PGQRS__ARG_WORKER_MEASURE_SILENT_US
+                   && (int)PGQRS__ARG_WORKER_STOP_STALE_NOW == (int)PGQRS__ARG_WORKER_MEASURE_NOW,
+               "worker_stop_stale has the arguments of worker_measure");
 
 pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us, int64_t now_us,
                                       int64_t *out_count, pgqrs_error *error)
 {
-    pgqrs__rows *stopped  = NULL;
+    stopped      silent   = { .sure = true };
     int64_t      released = 0;
     int64_t      count    = 0;
-    bool         sure;
     pgqrs_error  own;
     pgqrs_status rc;
 
@@ -384,32 +416,29 @@ pgqrs_status pgqrs_worker_purge_stale(pgqrs_store *store, int64_t silent_us, int
         || (rc = pgqrs__check_duration(silent_us, "silent_us", error)) != PGQRS_OK
         || (rc = pgqrs__check_time(now_us, "now_us", error)) != PGQRS_OK)
         return rc;
-    stopped = pgqrs__rows_new(sizeof(int64_t));
-    if (stopped == NULL)
+    silent.ids = pgqrs__rows_new(sizeof(int64_t));
+    if (silent.ids == NULL)
         return pgqrs__nomem(error);
 
     const pgqrs__val args[] = {
         [PGQRS__ARG_WORKER_STOP_STALE_SILENT_US] = pgqrs__int(silent_us),
         [PGQRS__ARG_WORKER_STOP_STALE_NOW]       = pgqrs__now(store, now_us),
     };
-    pgqrs__call call = {
-        .stmt    = PGQRS__STMT_WORKER_STOP_STALE,
-        .scalars = args,
-        .on_row  = take_id,
-        .user    = stopped,
-    };
-    rc = stop_stale(store, &call, &sure, error);
+    rc = stop_stale(store, args, &silent, error);
     /* What cannot be given back now comes back when its lease passes. */
-    for (size_t i = 0; rc == PGQRS_OK && i < stopped->count; i++) {
-        const int64_t *worker = pgqrs__rows_at(stopped, i);
+    for (size_t i = 0; rc == PGQRS_OK && i < silent.ids->count; i++) {
+        const int64_t *worker = pgqrs__rows_at(silent.ids, i);
+        bool           is     = silent.sure;
 
-        if (!sure && !is_stopped(store, *worker))
+        if (!is)
+            rc = is_stopped(store, *worker, &is, error);
+        if (rc != PGQRS_OK || !is)
             continue;
         count++;
         rc = release(store, *worker, now_us, &released, error);
     }
     if (out_count != NULL)
         *out_count = count;
-    pgqrs__rows_free(stopped);
+    pgqrs__rows_free(silent.ids);
     return rc;
 }

@@ -288,8 +288,7 @@ static void g61_purge_silent_workers(void **state)
 {
     lose_answers(*state, &(lost_operation){ .prepare     = prepare_silent_for_long,
                                             .call        = call_purge_stale,
-                                            .assert_done = assert_stopped_and_given_back,
-                                            .not_blind   = true });
+                                            .assert_done = assert_stopped_and_given_back });
 }
 
 /* --- The schema ----------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ typedef struct lost_operation {
     /** What the user does in it cannot be done again by the library: it may fail, retryably, when
      *  it has not happened. */
     bool may_fail;
-    /** While the server is at work on what was lost, it passes it by, and has nothing to tell. */
+    /** Its result is looked for at once, and while the server is at work it is not there yet. */
     bool not_blind;
 } lost_operation;
 

@@ -36,7 +36,9 @@ typedef struct link_ {
     bytes     request;        /* what came of the next one */
     bytes     answer;         /* kept back, when it is to be cut */
     bool      started;        /* the startup packet is through */
-    bool      cutting;        /* waits for the server's answer */
+    bool      cutting;        /* waits for the server's answer, and its end */
+    bool      dismissed;      /* the server is to end the session */
+    size_t    given;          /* of the answer, at the end */
     proxy_cut cut;
 } link_;
 
@@ -114,11 +116,18 @@ static void end_link(proxy *p, link_ *l)
     shut(&l->client);
     shut(&l->server);
     if (l->cutting) {
-        l->cutting = false;
+        l->cutting = l->dismissed = false;
         p->unsettled--;
         (void)pthread_cond_broadcast(&p->settled);
     }
     l->request.len = l->answer.len = 0;
+}
+
+/* The server hears nothing more from us; and the client of its loss when the server has hung up. */
+static void dismiss(link_ *l)
+{
+    l->dismissed = true;
+    (void)shutdown(l->server, SHUT_WR);
 }
 
 /* A whole request, of len bytes, has come: let it through, or do to it what was asked for. */
@@ -134,15 +143,14 @@ static void on_request(proxy *p, link_ *l, size_t len)
     l->cut     = p->cut;
     l->cutting = true;
     p->unsettled++;
+    l->given = 0;
     if (p->cut == PROXY_CUT_SHORT)
         put(l->server, l->request.data, len - SYNC_BYTES);
     else if (p->cut != PROXY_CUT_BEFORE)
         put(l->server, l->request.data, len);
-    if (p->cut == PROXY_CUT_SHORT)
-        (void)shutdown(l->server, SHUT_WR); /* and wait until the server has hung up */
-    if (p->cut == PROXY_CUT_BEFORE)
-        end_link(p, l);
-    else if (p->cut == PROXY_CUT_SHORT || p->cut == PROXY_CUT_BLIND)
+    if (p->cut == PROXY_CUT_BEFORE || p->cut == PROXY_CUT_SHORT)
+        dismiss(l);
+    if (p->cut == PROXY_CUT_BLIND)
         shut(&l->client);
 }
 
@@ -173,34 +181,33 @@ static void from_client(proxy *p, link_ *l, const char *data, size_t len)
     }
 }
 
-/* The answer is there in full: give of it what is to be given, and cut. */
-static void cut_answer(proxy *p, link_ *l)
+/* The answer is there in full: how much of it is to be given. */
+static size_t part_of_answer(const link_ *l)
 {
-    const bytes *a     = &l->answer;
-    size_t       given = 0;
+    const bytes *a = &l->answer;
 
     if (l->cut == PROXY_CUT_BEGUN)
-        given = message_at(a, 0, true);
-    else if (l->cut == PROXY_CUT_HALF)
-        given = a->len / 2;
-    else if (l->cut == PROXY_CUT_LATE)
-        given = a->len - (SYNC_BYTES + 1);
-    put(l->client, a->data, given);
-    end_link(p, l);
+        return message_at(a, 0, true);
+    if (l->cut == PROXY_CUT_HALF)
+        return a->len / 2;
+    return l->cut == PROXY_CUT_LATE ? a->len - (SYNC_BYTES + 1) : 0;
 }
 
-static void from_server(proxy *p, link_ *l, const char *data, size_t len)
+static void from_server(link_ *l, const char *data, size_t len)
 {
     if (!l->cutting) {
         put(l->client, data, len);
         return;
     }
+    if (l->dismissed)
+        return;
     add(&l->answer, data, len);
     for (size_t at = 0, size; (size = message_at(&l->answer, at, true)) > 0; at += size) {
         if (l->answer.data[at] != 'Z')
             continue;
         l->answer.len = at + size;
-        cut_answer(p, l);
+        l->given      = part_of_answer(l);
+        dismiss(l);
         return;
     }
 }
@@ -213,12 +220,16 @@ static void take(proxy *p, link_ *l, bool client)
 
     if (got < 0 && errno == EINTR)
         return;
-    if (got <= 0)
+    if (got <= 0 && l->cutting && client) {
+        shut(&l->client); /* it did not wait: the server goes on */
+    } else if (got <= 0) {
+        if (l->cutting)
+            put(l->client, l->answer.data, l->given);
         end_link(p, l);
-    else if (client)
+    } else if (client)
         from_client(p, l, data, (size_t)got);
     else
-        from_server(p, l, data, (size_t)got);
+        from_server(l, data, (size_t)got);
 }
 
 static struct sockaddr_un address_of(const char *path)

@@ -1,5 +1,8 @@
 /** A wire that can be cut: stands between the library and its server, and loses chosen answers.
  *
+ *  When the client hears of a loss the server has ended that session, and undone what it had not
+ *  committed; but for PROXY_CUT_BLIND.
+ *
  *  A request is what ends in a Sync: a transaction of the library, or a question. The requests of
  *  all connections are counted in the order in which they end; the one that was chosen is cut, and
  *  its connection with it. The others go on. */
