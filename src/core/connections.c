@@ -141,10 +141,10 @@ pgqrs_status pgqrs__run(pgqrs_store *store, pgqrs__mode mode, pgqrs__call *calls
         pgqrs__conn *conn;
 
         rc = pgqrs__conn_take(store, deadline, &conn, error);
-        if (rc != PGQRS_OK)
-            return rc;
-        rc = store->backend->run(conn, calls, ncalls, mode, deadline, error);
-        pgqrs__conn_give(store, conn);
+        if (rc == PGQRS_OK) {
+            rc = store->backend->run(conn, calls, ncalls, mode, deadline, error);
+            pgqrs__conn_give(store, conn);
+        }
         if (rc == PGQRS_OK)
             return pgqrs__ok(error);
         if (tries > 0 || store->adopted || (error->flags & PGQRS_RETRYABLE) == 0

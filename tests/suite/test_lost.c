@@ -452,18 +452,91 @@ static void g61_cancel(void **state)
                                             .assert_done = assert_cancelled_at_once });
 }
 
+/* --- Batches -------------------------------------------------------------------------------------
+ */
+
+/* Finish one, and start another: all of it, or nothing. */
+static pgqrs_status call_atomic_batch(trial *t, pgqrs_error *error)
+{
+    pgqrs_batch *batch = pgqrs_batch_new(t->store);
+    (void)pgqrs_batch_archive(batch, &t->m[0]);
+    (void)pgqrs_batch_enqueue(batch, t->queue, "2", NULL);
+    const pgqrs_status status = pgqrs_batch_commit(batch, error);
+    pgqrs_batch_free(batch);
+    return status;
+}
+
+static void assert_one_ended_and_one_began(trial *t)
+{
+    assert_archived(t);
+    assert_int_equal(2, count_in(t, "messages"));
+    assert_int_equal(1, count_in(t, "ready"));
+}
+
+static void assert_still_held(trial *t)
+{
+    assert_state(t->w, t->ids[0], PGQRS_STATE_LEASED);
+    assert_int_equal(1, count_in(t, "messages"));
+}
+
+static void g61_atomic_batch(void **state)
+{
+    lose_answers(*state, &(lost_operation){ .prepare         = prepare_held,
+                                            .call            = call_atomic_batch,
+                                            .assert_done     = assert_one_ended_and_one_began,
+                                            .assert_not_done = assert_still_held });
+}
+
+static pgqrs_status call_independent_batch(trial *t, pgqrs_error *error)
+{
+    pgqrs_batch *batch = pgqrs_batch_new(t->store);
+    pgqrs_batch_independent(batch);
+    (void)pgqrs_batch_archive(batch, &t->m[0]);
+    (void)pgqrs_batch_delete(batch, &t->m[1]);
+    const size_t keyed =
+        pgqrs_batch_enqueue(batch, t->queue, "2", PGQRS_OPTIONS(enqueue, .key = "k"));
+    const pgqrs_status status = pgqrs_batch_commit(batch, error);
+    t->ids[2]                 = pgqrs_batch_id(batch, keyed);
+    pgqrs_batch_free(batch);
+    return status;
+}
+
+static void prepare_two_held(trial *t)
+{
+    with_claimed(t, 2);
+}
+
+static void assert_three_happened(trial *t)
+{
+    assert_archived(t);
+    assert_gone(t->w, t->ids[1]);
+    assert_state(t->w, t->ids[2], PGQRS_STATE_READY);
+    assert_int_equal(2, count_in(t, "messages"));
+}
+
+static void g61_independent_batch(void **state)
+{
+    lose_answers(*state, &(lost_operation){ .prepare     = prepare_two_held,
+                                            .call        = call_independent_batch,
+                                            .assert_done = assert_three_happened });
+}
+
 #endif
 
 int main(void)
 {
 #ifdef PGQRS_HAVE_POSTGRES
     const struct CMUnitTest cases[] = {
-        CASE(g61_enqueue),        CASE(g61_keyed_enqueue), CASE(g61_enqueue_many),
-        CASE(g61_trigger),        CASE(g61_keyed_trigger), CASE(g61_claim),
-        CASE(g61_claim_of_a_run), CASE(g61_claim_by_id),   CASE(g61_start_of_a_run),
-        CASE(g61_archive),        CASE(g61_archive_many),  CASE(g61_archive_of_what_was_cancelled),
-        CASE(g61_delete),         CASE(g61_dead_letter),   CASE(g61_release),
-        CASE(g61_retry),          CASE(g61_extend),        CASE(g61_cancel),
+        CASE(g61_enqueue),        CASE(g61_keyed_enqueue),
+        CASE(g61_enqueue_many),   CASE(g61_trigger),
+        CASE(g61_keyed_trigger),  CASE(g61_claim),
+        CASE(g61_claim_of_a_run), CASE(g61_claim_by_id),
+        CASE(g61_start_of_a_run), CASE(g61_archive),
+        CASE(g61_archive_many),   CASE(g61_archive_of_what_was_cancelled),
+        CASE(g61_delete),         CASE(g61_dead_letter),
+        CASE(g61_release),        CASE(g61_retry),
+        CASE(g61_extend),         CASE(g61_cancel),
+        CASE(g61_atomic_batch),   CASE(g61_independent_batch),
     };
     return on_postgres() ? cmocka_run_group_tests(cases, NULL, NULL) : 77;
 #else

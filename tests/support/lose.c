@@ -55,7 +55,8 @@ static bool lose_one(trial *t, proxy *p, const lost_operation *op, proxy_cut cut
         if (op->assert_not_done != NULL)
             op->assert_not_done(t);
     } else {
-        fail_msg("%s, %s: %s", what, error.message, error.detail);
+        fail_msg("%s (flags %u, cut %d), %s: %s", what, error.flags, fired, error.message,
+                 error.detail);
     }
     pgqrs_messages_free(t->batch);
     pgqrs_run_free(t->run);
