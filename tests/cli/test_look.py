@@ -252,8 +252,7 @@ class Runs(Look):
         self.assertEqual(everything[2:], [run["id"] for run in rest])
 
     def test_long_lists_of_runs_are_whole(self) -> None:
-        for _ in range(205):
-            self.pgqrs("trigger", "archive")
+        self.scene("runs", "archive", "205")
         runs = self.pgqrs("run", "ls", "--json").documents()
         self.assertEqual(211, len({run["id"] for run in runs}))
         self.assertEqual(212, len(self.pgqrs("run", "ls").lines()))

@@ -117,7 +117,8 @@ class Secrets(Case):
             self.assertNotEqual(0, result.code)
             self.assertNotIn("sekret", result.out + result.err, arguments)
             self.assertNotEqual("", result.err)
-        self.assertEqual(AGAIN, self.run_it("stats", "--dsn", self.DSN).code)
+        if BACKEND == "postgres":
+            self.assertEqual(AGAIN, self.run_it("stats", "--dsn", self.DSN).code)
 
     @unittest.skipUnless(BACKEND == "postgres", "of PostgreSQL")
     def test_g28_a_password_is_not_in_the_list_of_processes(self) -> None:

@@ -2,6 +2,7 @@
  *
  *     scene DSN SCHEMA populate        messages and runs in every state; prints their ids as JSON
  *     scene DSN SCHEMA many QUEUE N    N messages {"n":0} …
+ *     scene DSN SCHEMA runs WORKFLOW N N runs that nobody works on
  *     scene DSN SCHEMA run-with N      a run of "long" with N steps; prints its id
  *     scene DSN SCHEMA sql             run the SQL on standard input
  *
@@ -186,6 +187,12 @@ static void many(const char *queue, int count)
     }
 }
 
+static void runs(const char *workflow, int count)
+{
+    for (int i = 0; i < count; i++)
+        OK(pgqrs_trigger(store, workflow, "{}", NULL, NULL, &error));
+}
+
 static void run_with(int steps)
 {
     pgqrs_messages *held;
@@ -265,6 +272,8 @@ int main(int argc, char **argv)
         populate();
     else if (strcmp(what, "many") == 0 && argc == 6)
         many(argv[4], atoi(argv[5]));
+    else if (strcmp(what, "runs") == 0 && argc == 6)
+        runs(argv[4], atoi(argv[5]));
     else if (strcmp(what, "run-with") == 0 && argc == 5)
         run_with(atoi(argv[4]));
     else
