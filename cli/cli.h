@@ -52,6 +52,7 @@ typedef enum cli_flag {
     FLAG_PRIORITY,
     FLAG_QUEUE,
     FLAG_RETENTION,
+    FLAG_ROLES,
     FLAG_SQL,
     FLAG_STATE,
     FLAG_STATUS,

@@ -29,6 +29,8 @@ const cli_flag_info cli_flags[FLAG_COUNT] = {
     [FLAG_PRIORITY]   = { "priority", 0, "0..9", "0 is delivered first: 5" },
     [FLAG_QUEUE]      = { "queue", 0, "QUEUE", "everything that is dead in this queue" },
     [FLAG_RETENTION]  = { "retention", 0, "DURATION", "ended messages are kept: 7d; or forever" },
+    [FLAG_ROLES]      = { "roles", 0, "PRODUCER,WORKER",
+                          "PostgreSQL: grant these what they need; either may be empty" },
     [FLAG_SQL]        = { "sql", 0, NULL, "print the SQL that would be run, and run nothing" },
     [FLAG_STATE]      = { "state", 0, "STATE",
                           "ready, scheduled, leased, live (these three: the default), done, "
@@ -53,7 +55,7 @@ const uint64_t cli_common_flags =
 
 const cli_command cli_commands[] = {
     { NULL, "install", "", "create or upgrade the tables", 0, 0,
-      CLI_BIT(FLAG_DRY_RUN) | CLI_BIT(FLAG_SQL), cli_run_install },
+      CLI_BIT(FLAG_DRY_RUN) | CLI_BIT(FLAG_SQL) | CLI_BIT(FLAG_ROLES), cli_run_install },
     { NULL, "verify", "", "check the tables, the versions and the database", 0, 0, 0,
       cli_run_verify },
     { "queue", "ls", "", "list queues and workflows", 0, 0, 0, cli_run_queue_ls },

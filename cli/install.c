@@ -2,6 +2,41 @@
 #include "cli.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* --roles: each NULL when it is not named. */
+typedef struct roles {
+    char *text; /* owned */
+    char *producer;
+    char *worker;
+} roles;
+
+/* "producer,worker", "producer" or ",worker". */
+static cli_exit roles_read(const cli *c, roles *out)
+{
+    const char *given = c->values[FLAG_ROLES];
+    char       *comma;
+
+    *out = (roles){ NULL };
+    if (given == NULL)
+        return CLI_OK;
+    out->text     = cli_need(strdup(given));
+    out->producer = out->text;
+    comma         = strchr(out->text, ',');
+    if (comma != NULL) {
+        *comma      = '\0';
+        out->worker = comma + 1;
+    }
+    if (out->producer[0] == '\0')
+        out->producer = NULL;
+    if (out->worker != NULL && out->worker[0] == '\0')
+        out->worker = NULL;
+    if ((out->producer != NULL || out->worker != NULL)
+        && (out->worker == NULL || strchr(out->worker, ',') == NULL))
+        return CLI_OK;
+    free(out->text);
+    return cli_usage(c, NULL, "--roles is \"%s\", not PRODUCER,WORKER", cli_shown(given));
+}
 
 static json_t *migrations_document(const pgqrs_plan *plan)
 {
@@ -18,7 +53,7 @@ static json_t *migrations_document(const pgqrs_plan *plan)
     return array;
 }
 
-static void plan_document(const cli *c, const pgqrs_plan *plan, bool done)
+static void plan_document(const cli *c, const pgqrs_plan *plan, const roles *r, bool done)
 {
     cli_document *d = cli_document_new();
 
@@ -26,6 +61,8 @@ static void plan_document(const cli *c, const pgqrs_plan *plan, bool done)
     cli_document_int(d, "from_version", plan->from_version);
     cli_document_int(d, "to_version", plan->to_version);
     cli_document_member(d, "migrations", migrations_document(plan));
+    cli_document_text(d, "producer_role", r->producer);
+    cli_document_text(d, "worker_role", r->worker);
     if (c->values[FLAG_SQL] != NULL)
         cli_document_text(d, "sql", plan->sql);
     cli_document_print(d);
@@ -42,6 +79,16 @@ static void say_plan(const cli *c, const pgqrs_plan *plan, bool done)
                 plan->from_version, plan->to_version);
 }
 
+static void say_roles(const cli *c, const roles *r, bool done)
+{
+    const char *verb = done ? "granted" : "would grant";
+
+    if (r->producer != NULL)
+        cli_say(c, "%s to role \"%s\" what a producer needs", verb, r->producer);
+    if (r->worker != NULL)
+        cli_say(c, "%s to role \"%s\" what a worker needs", verb, r->worker);
+}
+
 static void plan_table(const pgqrs_plan *plan)
 {
     static const cli_column columns[] = { { "VERSION", true }, { "MIGRATION", false } };
@@ -56,30 +103,51 @@ static void plan_table(const pgqrs_plan *plan)
     cli_table_free(table);
 }
 
-cli_exit cli_run_install(cli *c)
+/* The plan comes first, also when it is carried out: what it refuses is refused before anything. */
+static cli_exit install(cli *c, const roles *r, bool dry)
 {
-    bool        dry  = c->values[FLAG_DRY_RUN] != NULL || c->values[FLAG_SQL] != NULL;
-    pgqrs_plan *plan = NULL;
-    pgqrs_error error;
-    cli_exit    rc = dry ? cli_open_to_plan(c) : cli_open(c);
+    const pgqrs_plan_options options = { .struct_size   = sizeof(options),
+                                         .producer_role = r->producer,
+                                         .worker_role   = r->worker };
+    pgqrs_plan              *plan    = NULL;
+    pgqrs_error              error;
+    bool                     done;
 
-    if (rc != CLI_OK)
-        return rc;
-    if (pgqrs_install_plan(c->store, &plan, &error) != PGQRS_OK)
+    if (pgqrs_install_plan(c->store, &options, &plan, &error) != PGQRS_OK)
         return cli_fail(c, &error);
-    if (!dry && pgqrs_install(c->store, &error) != PGQRS_OK) {
+    done = dry
+           || (pgqrs_install(c->store, &error) == PGQRS_OK
+               && ((r->producer == NULL && r->worker == NULL)
+                   || pgqrs_install_roles(c->store, r->producer, r->worker, &error) == PGQRS_OK));
+    if (!done) {
         pgqrs_plan_free(plan);
         return cli_fail(c, &error);
     }
     if (c->json)
-        plan_document(c, plan, !dry);
+        plan_document(c, plan, r, !dry);
     else if (c->values[FLAG_SQL] != NULL)
         (void)fputs(plan->sql, stdout);
     else if (dry)
         plan_table(plan);
     say_plan(c, plan, !dry);
+    say_roles(c, r, !dry);
     pgqrs_plan_free(plan);
     return CLI_OK;
+}
+
+cli_exit cli_run_install(cli *c)
+{
+    bool     dry = c->values[FLAG_DRY_RUN] != NULL || c->values[FLAG_SQL] != NULL;
+    roles    r;
+    cli_exit rc = roles_read(c, &r);
+
+    if (rc != CLI_OK)
+        return rc;
+    rc = dry ? cli_open_to_plan(c) : cli_open(c);
+    if (rc == CLI_OK)
+        rc = install(c, &r, dry);
+    free(r.text);
+    return rc;
 }
 
 /* --- verify ----------------------------------------------------------------------------------- */

@@ -65,9 +65,11 @@ static const struct {
     { "pgqrs_queue_ensure()", "pgqrs queue create --if-missing" },
     { "pgqrs_queue_create()", "\"pgqrs queue create NAME\"" },
     { "pgqrs_workflow_ensure()", "\"pgqrs queue create --workflow NAME\"" },
+    { "pgqrs_install_roles()", "\"pgqrs install --roles\"" },
     { "pgqrs_install()", "\"pgqrs install\"" },
     { "pgqrs_trigger()", "\"pgqrs trigger\"" },
     { "pgqrs_enqueue()", "\"pgqrs enqueue\"" },
+    { "in the store's options", "with --schema" },
     { "by force", "with --force" },
 };
 

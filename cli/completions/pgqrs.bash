@@ -2,7 +2,7 @@
 
 _pgqrs_flags() {
     case $1 in
-    install) echo --dry-run --sql ;;
+    install) echo --dry-run --sql --roles ;;
     "queue create") echo --workflow --if-missing --lease --attempts --backoff --backoff-factor --backoff-max --retention ;;
     "queue delete") echo --force --yes ;;
     "queue purge") echo --yes ;;
@@ -21,7 +21,7 @@ _pgqrs_takes_value() {
     case $1 in
     --dsn | --schema | --after | --at | --attempts | --backoff | --backoff-factor | --backoff-max | \
         --batch | --delay | --headers | --key | --key-ttl | --lease | --limit | --param | -P | \
-        --priority | --queue | --retention | --state | --status) return 0 ;;
+        --priority | --queue | --retention | --roles | --state | --status) return 0 ;;
     esac
     return 1
 }

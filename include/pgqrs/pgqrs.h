@@ -239,7 +239,7 @@ typedef struct pgqrs_migration {
     const char *name;
 } pgqrs_migration;
 
-/** What pgqrs_install() would do at this moment. Read-only. */
+/** What installing would do at this moment. Read-only. */
 typedef struct pgqrs_plan {
     int                    from_version; /**< of the schema as it is; 0: not installed */
     int                    to_version;   /**< that it would have afterwards */
@@ -249,12 +249,20 @@ typedef struct pgqrs_plan {
         *sql; /**< the same as one script for psql or sqlite3; "" when there is nothing to do */
 } pgqrs_plan;
 
-/** Say what pgqrs_install() would do, and change nothing. Running plan->sql by other means has the
- * same effect as pgqrs_install() [G-70].
+typedef struct pgqrs_plan_options {
+    size_t      struct_size;
+    const char *producer_role; /**< PostgreSQL: what pgqrs_install_roles() would grant, too */
+    const char *worker_role;
+} pgqrs_plan_options;
+
+/** Say what pgqrs_install() (and, if roles are named, pgqrs_install_roles()) would do, and change
+ * nothing. Running plan->sql by other means has the same effect [G-70].
  *  @param[out] out_plan  owned: free with pgqrs_plan_free(). NULL on failure.
- *  @return PGQRS_OK, PGQRS_ESCHEMA (as pgqrs_install() would refuse), or a database failure. */
-PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install_plan(pgqrs_store *store, pgqrs_plan **out_plan,
-                                                      pgqrs_error *error);
+ *  @return PGQRS_OK; what those two would refuse: PGQRS_ESCHEMA, PGQRS_ENOTFOUND, PGQRS_ESTATE; or
+ * a database failure. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install_plan(pgqrs_store              *store,
+                                                      const pgqrs_plan_options *options,
+                                                      pgqrs_plan **out_plan, pgqrs_error *error);
 PGQRS_API void                     pgqrs_plan_free(pgqrs_plan *plan);
 
 /** What a store is, for people. Read-only; a later version may add fields at the end. */

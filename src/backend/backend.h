@@ -218,6 +218,10 @@ typedef struct pgqrs__backend {
     pgqrs_status (*script_begin)(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us,
                                  pgqrs_error *error);
     void (*script_text)(pgqrs__conn *conn, const char *sql, pgqrs__buf *out);
+    /* Append what grant() would do, refusing what it would refuse. NULL where there are no roles.
+     */
+    pgqrs_status (*script_grant)(pgqrs__conn *conn, const char *producer, const char *worker,
+                                 pgqrs__buf *out, int64_t deadline_us, pgqrs_error *error);
     const char *now_sql;
     /* Say what this database is; *about is zeroed, its warnings are the caller's to free. */
     pgqrs_status (*describe)(pgqrs__conn *conn, pgqrs__about *about, int64_t deadline_us,

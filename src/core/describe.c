@@ -89,20 +89,27 @@ static void write_migration(const pgqrs_store *store, pgqrs__conn *conn,
 }
 
 static pgqrs_status write_script(const pgqrs_store *store, pgqrs__conn *conn, size_t from,
-                                 int64_t deadline_us, pgqrs__buf *out, pgqrs_error *error)
+                                 const pgqrs_plan_options *options, int64_t deadline_us,
+                                 pgqrs__buf *out, pgqrs_error *error)
 {
+    bool         roles = options->producer_role != NULL || options->worker_role != NULL;
     size_t       known = *store->backend->migrations_count;
     pgqrs_status rc;
 
-    if (from >= known)
+    if (from >= known && !roles)
         return PGQRS_OK;
     rc = store->backend->script_begin(conn, out, deadline_us, error);
     if (rc != PGQRS_OK)
         return rc;
     for (size_t i = from; i < known; i++)
         write_migration(store, conn, &store->backend->migrations[i], out);
+    if (roles) {
+        pgqrs__buf_str(out, "\n-- roles\n");
+        rc = store->backend->script_grant(conn, options->producer_role, options->worker_role, out,
+                                          deadline_us, error);
+    }
     pgqrs__buf_str(out, "\nCOMMIT;\n");
-    return PGQRS_OK;
+    return rc;
 }
 
 static pgqrs_status plan_fill(const pgqrs_store *store, plan *whole, const pgqrs__rows *applied,
@@ -130,19 +137,27 @@ static pgqrs_status plan_fill(const pgqrs_store *store, plan *whole, const pgqrs
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs_install_plan(pgqrs_store *store, pgqrs_plan **out_plan, pgqrs_error *error)
+pgqrs_status pgqrs_install_plan(pgqrs_store *store, const pgqrs_plan_options *given,
+                                pgqrs_plan **out_plan, pgqrs_error *error)
 {
-    pgqrs__rows *applied = NULL;
-    pgqrs__conn *conn    = NULL;
-    plan        *whole   = NULL;
-    pgqrs__buf   sql     = { 0 };
-    int64_t      deadline_us;
-    pgqrs_status rc;
+    pgqrs_plan_options options;
+    pgqrs__rows       *applied = NULL;
+    pgqrs__conn       *conn    = NULL;
+    plan              *whole   = NULL;
+    pgqrs__buf         sql     = { 0 };
+    int64_t            deadline_us;
+    pgqrs_status       rc;
 
     if (out_plan != NULL)
         *out_plan = NULL;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_pointer(out_plan, "out_plan", error)) != PGQRS_OK)
+        || (rc = pgqrs__not_adopted(store, "pgqrs_install_plan()", error)) != PGQRS_OK
+        || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK
+        || (rc = pgqrs__check_pointer(out_plan, "out_plan", error)) != PGQRS_OK
+        || (rc = PGQRS__OPTIONS_READ(&options, given, "plan", error)) != PGQRS_OK
+        || ((options.producer_role != NULL || options.worker_role != NULL)
+            && (rc = pgqrs__roles_check(store, options.producer_role, options.worker_role, error))
+                   != PGQRS_OK))
         return rc;
     deadline_us = pgqrs__deadline(store);
     applied     = pgqrs__rows_new(sizeof(pgqrs__applied));
@@ -155,7 +170,7 @@ pgqrs_status pgqrs_install_plan(pgqrs_store *store, pgqrs_plan **out_plan, pgqrs
     if (rc == PGQRS_OK)
         rc = pgqrs__applied_check(store, applied, error);
     if (rc == PGQRS_OK)
-        rc = write_script(store, conn, applied->count, deadline_us, &sql, error);
+        rc = write_script(store, conn, applied->count, &options, deadline_us, &sql, error);
     if (rc == PGQRS_OK)
         rc = plan_fill(store, whole, applied, &sql, error);
     if (rc != PGQRS_OK)
@@ -232,6 +247,7 @@ pgqrs_status pgqrs_store_describe(pgqrs_store *store, pgqrs_description **out_de
     if (out_description != NULL)
         *out_description = NULL;
     if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
+        || (rc = pgqrs__tx_guard(store, error)) != PGQRS_OK
         || (rc = pgqrs__check_pointer(out_description, "out_description", error)) != PGQRS_OK)
         return rc;
     deadline_us = pgqrs__deadline(store);

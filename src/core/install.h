@@ -20,6 +20,11 @@ pgqrs_status pgqrs__applied_read(pgqrs_store *store, pgqrs__conn *conn, pgqrs__m
 pgqrs_status pgqrs__applied_check(const pgqrs_store *store, const pgqrs__rows *rows,
                                   pgqrs_error *error);
 
+/* Roles that may be granted to: their names, and whether this database has roles. Each may be NULL.
+ */
+pgqrs_status pgqrs__roles_check(const pgqrs_store *store, const char *producer, const char *worker,
+                                pgqrs_error *error);
+
 /* When a store is opened: PGQRS_ESCHEMA for a schema that says it needs a newer library. One that
  * is missing, or older, is PGQRS_OK: it may be about to be installed. */
 pgqrs_status pgqrs__schema_check(pgqrs_store *store, pgqrs_error *error);

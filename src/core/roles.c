@@ -1,5 +1,5 @@
 /* Database roles: what a producer and a worker are granted (sql/roles/). */
-#include "core/core.h"
+#include "core/install.h"
 
 static pgqrs_status grant(pgqrs_store *store, const char *producer, const char *worker,
                           pgqrs_error *error)
@@ -27,6 +27,24 @@ static pgqrs_status grant(pgqrs_store *store, const char *producer, const char *
     return rc;
 }
 
+pgqrs_status pgqrs__roles_check(const pgqrs_store *store, const char *producer, const char *worker,
+                                pgqrs_error *error)
+{
+    pgqrs_status rc;
+
+    if ((producer != NULL
+         && (rc = pgqrs__check_name(producer, "role", PGQRS_OBJECT_NONE, error)) != PGQRS_OK)
+        || (worker != NULL
+            && (rc = pgqrs__check_name(worker, "role", PGQRS_OBJECT_NONE, error)) != PGQRS_OK))
+        return rc;
+    if (store->backend->grant == NULL) {
+        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "this database has no roles");
+        pgqrs__hint(error, "Who may open the file may do everything: set the file's permissions.");
+        return PGQRS_ESTATE;
+    }
+    return PGQRS_OK;
+}
+
 pgqrs_status pgqrs_install_roles(pgqrs_store *store, const char *producer_role,
                                  const char *worker_role, pgqrs_error *error)
 {
@@ -42,16 +60,8 @@ pgqrs_status pgqrs_install_roles(pgqrs_store *store, const char *producer_role,
     if (producer_role == NULL && worker_role == NULL)
         return pgqrs__fail(error, PGQRS_EINVAL, PGQRS_OBJECT_NONE,
                            "neither a producer's nor a worker's role is named");
-    if ((producer_role != NULL
-         && (rc = pgqrs__check_name(producer_role, "role", PGQRS_OBJECT_NONE, error)) != PGQRS_OK)
-        || (worker_role != NULL
-            && (rc = pgqrs__check_name(worker_role, "role", PGQRS_OBJECT_NONE, error)) != PGQRS_OK))
+    if ((rc = pgqrs__roles_check(store, producer_role, worker_role, error)) != PGQRS_OK)
         return rc;
-    if (store->backend->grant == NULL) {
-        pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE, "this database has no roles");
-        pgqrs__hint(error, "Who may open the file may do everything: set the file's permissions.");
-        return PGQRS_ESTATE;
-    }
     rc = grant(store, producer_role, worker_role, error);
     /* Once more, also when the commit's answer was lost: what is granted may be granted again. */
     if (rc != PGQRS_OK && rc != PGQRS_ETIMEDOUT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unittest
 
-from harness import BACKEND, OK, SCHEMA, USAGE, Case, main
+from harness import BACKEND, FAILED, NOT_FOUND, OK, REFUSED, SCHEMA, USAGE, Case, main
 
 
 class Install(Case):
@@ -54,6 +54,50 @@ class Install(Case):
         self.pgqrs("verify", "--schema", other, code=SCHEMA)
         self.pgqrs("install", "--schema", other)
         self.assertEqual(other, self.pgqrs("verify", "--schema", other, "--json").document()["schema"])
+        self.pgqrs("verify", code=SCHEMA)
+
+    @unittest.skipUnless(BACKEND == "postgres", "of roles")
+    def test_g53_roles_are_granted(self) -> None:
+        producer, worker = f"{self.schema}_p", f"{self.schema} w"
+        for role in (producer, worker):
+            self.sql(f'CREATE ROLE "{role}" LOGIN')
+            self.addCleanup(self.sql, f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+        roles = f"{producer},{worker}"
+        planned = self.pgqrs("install", "--dry-run", "--roles", roles)
+        self.assertIn(f'would grant to role "{producer}" what a producer needs', planned.err)
+        self.assertIn(f'would grant to role "{worker}" what a worker needs', planned.err)
+        sql = self.pgqrs("install", "--sql", "--roles", roles).out
+        self.assertIn(f'TO "{producer}"', sql)
+        self.fails(NOT_FOUND, "CREATE ROLE", "install", "--roles", "nobody")
+        self.pgqrs("verify", code=SCHEMA)  # so far nothing was done
+
+        done = self.pgqrs("install", "--roles", roles, "--json").document()
+        self.assertEqual([producer, worker], [done["producer_role"], done["worker_role"]])
+        self.pgqrs("queue", "create", "tasks")
+        self.roles_are_as_promised(producer, worker)
+        grants = self.pgqrs("install", "--sql", "--roles", roles).out
+        self.assertNotIn("CREATE TABLE", grants)
+        for role in (producer, worker):
+            self.sql(f'DROP OWNED BY "{role}"')
+        self.fails(SCHEMA, "--schema", "enqueue", "tasks", "1", env=self.as_role(producer))
+        self.sql(grants)
+        self.roles_are_as_promised(producer, worker)
+
+    def as_role(self, role: str) -> dict[str, str]:
+        return {"PGQRS_DSN": self.dsn.replace("user=postgres", f"user={role.replace(' ', '%20')}")}
+
+    def roles_are_as_promised(self, producer: str, worker: str) -> None:
+        number = self.pgqrs("enqueue", "tasks", "1", env=self.as_role(producer)).out.strip()
+        refused = self.fails(FAILED, "--roles", "show", number, env=self.as_role(producer))
+        self.assertIn("permission denied", refused.err)
+        self.pgqrs("show", number, env=self.as_role(worker))
+        self.fails(FAILED, "--roles", "queue", "create", "more", env=self.as_role(worker))
+
+    def test_roles_that_make_no_sense(self) -> None:
+        for bad in ("", ",", "a,b,c"):
+            self.fails(USAGE, "not PRODUCER,WORKER", "install", "--roles", bad)
+        if BACKEND == "sqlite":
+            self.fails(REFUSED, "has no roles", "install", "--roles", "a,b")
         self.pgqrs("verify", code=SCHEMA)
 
     @unittest.skipUnless(BACKEND == "sqlite", "of files")

@@ -9,7 +9,7 @@
 static pgqrs_plan *plan(pgqrs_store *store)
 {
     pgqrs_plan *made = NULL;
-    assert_ok(pgqrs_install_plan(store, &made, &failure));
+    assert_ok(pgqrs_install_plan(store, NULL, &made, &failure));
     assert_non_null(made);
     return made;
 }
@@ -65,10 +65,10 @@ static void g70_a_plan_refuses_what_installing_would_refuse(void **state)
     world      *w    = *state;
     pgqrs_plan *made = NULL;
     sql_run(w, "UPDATE pgqrs_migrations SET checksum = 'changed' WHERE version = 1");
-    assert_status(PGQRS_ESCHEMA, pgqrs_install_plan(w->store, &made, &failure));
+    assert_status(PGQRS_ESCHEMA, pgqrs_install_plan(w->store, NULL, &made, &failure));
     assert_null(made);
-    assert_status(PGQRS_EINVAL, pgqrs_install_plan(w->store, NULL, &failure));
-    assert_status(PGQRS_EINVAL, pgqrs_install_plan(NULL, &made, &failure));
+    assert_status(PGQRS_EINVAL, pgqrs_install_plan(w->store, NULL, NULL, &failure));
+    assert_status(PGQRS_EINVAL, pgqrs_install_plan(NULL, NULL, &made, &failure));
     pgqrs_plan_free(NULL);
 }
 

@@ -267,7 +267,7 @@ static bool install(pgqrs_store *store)
     bool               sound = true;
     pgqrs_plan        *plan  = NULL;
     pgqrs_description *about = NULL;
-    if (!WENT(pgqrs_install_plan(store, &plan, &error)))
+    if (!WENT(pgqrs_install_plan(store, NULL, &plan, &error)))
         assert_null(plan);
     if (!WENT(pgqrs_store_describe(store, &about, &error)))
         assert_null(about);

@@ -206,6 +206,7 @@ const pgqrs__backend pgqrs__backend_postgres = {
     .grant            = pgqrs__pg_grant,
     .script_begin     = pgqrs__pg_script_begin,
     .script_text      = pgqrs__pg_script_text,
+    .script_grant     = pgqrs__pg_script_grant,
     .now_sql          = "statement_timestamp()",
     .describe         = pgqrs__pg_describe,
     .prepare          = pgqrs__pg_prepare,

@@ -249,12 +249,12 @@ static void grant_text(const pgqrs__conn *conn, const char *sql, const char *rol
     }
 }
 
-static pgqrs_status grant(pgqrs__conn *conn, const char *sql, const char *role, int64_t deadline_us,
-                          pgqrs_error *error)
+/* What a role that exists is granted, appended. */
+static pgqrs_status grant(pgqrs__conn *conn, const char *sql, const char *role, pgqrs__buf *out,
+                          int64_t deadline_us, pgqrs_error *error)
 {
     const char  *params[] = { role };
     bool         there    = false;
-    pgqrs__buf   text;
     pgqrs_status rc =
         ask(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)", 1, params,
             deadline_us, &there, error);
@@ -266,20 +266,33 @@ static pgqrs_status grant(pgqrs__conn *conn, const char *sql, const char *role, 
         pgqrs__hint(error, "Create it first: CREATE ROLE.");
         return PGQRS_ENOTFOUND;
     }
-    pgqrs__buf_init(&text);
-    grant_text(conn, sql, role, &text);
-    return run_text(conn, &text, deadline_us, error);
+    grant_text(conn, sql, role, out);
+    return PGQRS_OK;
+}
+
+pgqrs_status pgqrs__pg_script_grant(pgqrs__conn *conn, const char *producer, const char *worker,
+                                    pgqrs__buf *out, int64_t deadline_us, pgqrs_error *error)
+{
+    pgqrs_status rc = PGQRS_OK;
+
+    if (producer != NULL)
+        rc = grant(conn, pgqrs__role_postgres_producer, producer, out, deadline_us, error);
+    if (rc == PGQRS_OK && worker != NULL)
+        rc = grant(conn, pgqrs__role_postgres_worker, worker, out, deadline_us, error);
+    return rc;
 }
 
 pgqrs_status pgqrs__pg_grant(pgqrs__conn *conn, const char *producer, const char *worker,
                              int64_t deadline_us, pgqrs_error *error)
 {
-    pgqrs_status rc = PGQRS_OK;
+    pgqrs__buf   text;
+    pgqrs_status rc;
 
-    if (producer != NULL)
-        rc = grant(conn, pgqrs__role_postgres_producer, producer, deadline_us, error);
-    if (rc == PGQRS_OK && worker != NULL)
-        rc = grant(conn, pgqrs__role_postgres_worker, worker, deadline_us, error);
+    pgqrs__buf_init(&text);
+    rc = pgqrs__pg_script_grant(conn, producer, worker, &text, deadline_us, error);
+    if (rc == PGQRS_OK)
+        return run_text(conn, &text, deadline_us, error);
+    pgqrs__buf_free(&text);
     return rc;
 }
 

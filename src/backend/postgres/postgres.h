@@ -220,6 +220,8 @@ pgqrs_status pgqrs__pg_grant(pgqrs__conn *conn, const char *producer, const char
                              int64_t deadline_us, pgqrs_error *error);
 pgqrs_status pgqrs__pg_script_begin(pgqrs__conn *conn, pgqrs__buf *out, int64_t deadline_us,
                                     pgqrs_error *error);
+pgqrs_status pgqrs__pg_script_grant(pgqrs__conn *conn, const char *producer, const char *worker,
+                                    pgqrs__buf *out, int64_t deadline_us, pgqrs_error *error);
 void         pgqrs__pg_script_text(pgqrs__conn *conn, const char *sql, pgqrs__buf *out);
 pgqrs_status pgqrs__pg_prepare(pgqrs__conn *conn, int stmt, int64_t deadline_us,
                                pgqrs_error *error);
