@@ -17,7 +17,7 @@ static cli_exit roles_read(const cli *c, roles *out)
     const char *given = c->values[FLAG_ROLES];
     char       *comma;
 
-    *out = (roles){ NULL };
+    *out = (roles){ .text = NULL };
     if (given == NULL)
         return CLI_OK;
     out->text     = cli_need(strdup(given));

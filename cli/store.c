@@ -19,6 +19,15 @@ static const char *dsn_of(const cli *c)
     return dsn != NULL && dsn[0] != '\0' ? dsn : NULL;
 }
 
+static const char *schema_of(const cli *c)
+{
+    const char *schema = c->values[FLAG_SCHEMA];
+
+    if (schema == NULL)
+        schema = getenv("PGQRS_SCHEMA");
+    return schema != NULL && schema[0] != '\0' ? schema : NULL;
+}
+
 bool cli_has_dsn(const cli *c)
 {
     return dsn_of(c) != NULL;
@@ -36,7 +45,7 @@ static cli_exit open_dsn(cli *c, const char *dsn)
 {
     const pgqrs_store_options options = {
         .struct_size       = sizeof(options),
-        .schema            = c->values[FLAG_SCHEMA],
+        .schema            = schema_of(c),
         .max_connections   = 2,
         .max_payload_bytes = PAYLOAD_MAX,
         .log               = on_log,

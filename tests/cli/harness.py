@@ -1,7 +1,7 @@
 """What the tests of the program share: a store of its own for each case, and ways to run pgqrs.
 
 PGQRS_TEST_CLI is the program, PGQRS_TEST_SCENE makes what it looks at, PGQRS_TEST_BACKEND says where;
-PGQRS_TEST_PG is a server's DSN.
+PGQRS_TEST_PG is a server's DSN; if that is a pooler, PGQRS_TEST_PG_DIRECT is the server behind it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 CLI = os.environ.get("PGQRS_TEST_CLI", "build/release/bin/pgqrs")
 SCENE = os.environ.get("PGQRS_TEST_SCENE", "build/release/bin/cli_scene")
 BACKEND = os.environ.get("PGQRS_TEST_BACKEND", "sqlite")
+POOLED = "PGQRS_TEST_PG_DIRECT" in os.environ
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 
@@ -66,16 +67,15 @@ class Case(unittest.TestCase):
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PGQRS_", "NO_COLOR", "LC_", "COLUMNS"))
+            or name in ("PGQRS_POOLED", "PGQRS_LISTEN_DSN")
         }
         self.env |= {"LANG": "C.UTF-8", "TERM": "xterm", "TZ": "Australia/Eucla"}
         if BACKEND == "postgres":
             Case.made += 1
             self.schema = f"cli_{os.getpid()}_{Case.made}"
             self.prefix = f"{self.schema}."
-            # No pooler takes options: the server itself.
-            server = os.environ.get("PGQRS_TEST_PG_DIRECT", os.environ["PGQRS_TEST_PG"])
-            # In the session, so that the program may find it without --schema, and with it.
-            self.dsn = f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{self.schema}"
+            self.env["PGQRS_SCHEMA"] = self.schema
+            self.dsn = os.environ["PGQRS_TEST_PG"]
             self.sql(f"CREATE SCHEMA {self.schema}")
             self.addCleanup(self.sql, f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
         else:

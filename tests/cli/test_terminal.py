@@ -141,7 +141,7 @@ class Pipes(Case):
     def test_without_any_terminal_it_works(self) -> None:
         done = subprocess.run(
             [CLI, "stats", "--json"],
-            env={"PGQRS_DSN": self.dsn},
+            env={name: value for name, value in self.env.items() if name.startswith("PGQRS_")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             start_new_session=True,
