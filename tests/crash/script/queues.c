@@ -7,7 +7,7 @@ void part_install(void)
     pgqrs_plan        *plan        = NULL;
     pgqrs_description *description = NULL;
 
-    (void)EXPECT(OK, pgqrs_install_plan(store, &plan, &failed));
+    (void)EXPECT(OK, pgqrs_install_plan(store, NULL, &plan, &failed));
     pgqrs_plan_free(plan);
     (void)EXPECT(OK, pgqrs_store_describe(store, &description, &failed));
     pgqrs_description_free(description);
