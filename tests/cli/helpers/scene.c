@@ -23,9 +23,10 @@
 #include <sqlite3.h>
 #endif
 
-static int64_t      now = INT64_C(1738324800) * PGQRS_SECOND;
-static pgqrs_store *store;
-static pgqrs_error  error;
+/* The store's own thread looks at it, too. */
+static _Atomic(int64_t) now = INT64_C(1738324800) * PGQRS_SECOND;
+static pgqrs_store     *store;
+static pgqrs_error      error;
 
 static int64_t clock_now(void *user_data)
 {
