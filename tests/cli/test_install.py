@@ -56,6 +56,16 @@ class Install(Case):
         self.assertEqual(other, self.pgqrs("verify", "--schema", other, "--json").document()["schema"])
         self.pgqrs("verify", code=SCHEMA)
 
+    @unittest.skipUnless(BACKEND == "postgres" and not POOLED, "of PostgreSQL's sessions")
+    def test_the_schema_of_the_session_is_the_default(self) -> None:
+        env = {
+            "PGQRS_SCHEMA": "",
+            "PGQRS_DSN": f"{self.dsn}&options=-csearch_path%3D{self.schema}",
+        }
+        self.pgqrs("install", env=env)
+        self.assertEqual(self.schema, self.pgqrs("verify", "--json", env=env).document()["schema"])
+        self.pgqrs("verify")
+
     @unittest.skipUnless(BACKEND == "postgres", "of roles")
     def test_g53_roles_are_granted(self) -> None:
         producer, worker = f"{self.schema}_p", f"{self.schema} w"
