@@ -16,7 +16,7 @@ FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 # The mutants show that the storm finds faults, at full speed; there is nothing to sanitize in them.
 SOUND = -E '^process\.mutants'
 
-.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build install \
+.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install \
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
@@ -29,6 +29,7 @@ bench: build
 
 test: build
 	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)
+	@tools/turso.sh tested
 
 # The oldest PostgreSQL that is supported, what the system has, the newest there is.
 VERSIONS ?= 12 installed 18
@@ -59,8 +60,13 @@ test-crash: build/failpoints/build.ninja
 	cmake --build --preset failpoints -j$(JOBS)
 	$(FAST) tools/with_postgres.sh ctest --preset failpoints -j$(JOBS) --verbose -L crash
 
+# Turso's engine is built beside the library, when there is a Rust that can; TURSO=off leaves it out.
 build: build/release/build.ninja
-	cmake --build --preset release -j$(JOBS)
+	@TURSO='$(TURSO)' tools/turso.sh try build/release & turso=$$!; \
+	    cmake --build --preset release -j$(JOBS); status=$$?; wait $$turso; exit $$status
+
+turso: build/release/build.ninja
+	tools/turso.sh build build/release
 
 install: build
 	cmake --install build/release --prefix '$(PREFIX)'

@@ -73,6 +73,7 @@ if asked servers "$@"; then
     need pgbouncer has_pgbouncer
     need npm has npm # gets the servers that Debian has not
 fi
+"$(dirname "$0")/turso.sh" fetch
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()

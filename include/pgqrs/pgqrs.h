@@ -121,6 +121,17 @@ PGQRS_API const char *pgqrs_status_text(pgqrs_status status);
 /** The library's version, "0.1.0". Static. */
 PGQRS_API const char *pgqrs_version(void);
 
+/** Load Turso's library, which this one is not linked to, now instead of with the first store that
+ *  needs it. It is looked for in this order, and the first that is named, or there, must do:
+ *  PGQRS_TURSO_LIBRARY in the environment; @p path, unless NULL; `libpgqrs_turso.so` beside this
+ *  library; the same where the system looks for libraries. Once loaded it stays.
+ *  @param[out] out_version, out_path  of what is loaded: static; NULL on failure. May be NULL.
+ *  @return PGQRS_OK, PGQRS_ECONFIG (there is none, or it is not one that will do), PGQRS_ESTATE
+ *          (@p path is not the one that is loaded)
+ *  @threads any    @blocks no    @since 0.1 */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_turso_load(const char *path, const char **out_version,
+                                                    const char **out_path, pgqrs_error *error);
+
 /** Memory functions used for everything the library allocates; all three or none. */
 typedef struct pgqrs_allocator {
     void *(*allocate)(size_t size, void *user_data);
@@ -197,12 +208,14 @@ typedef struct pgqrs_store_options {
 } pgqrs_store_options;
 
 /** Open a store: `postgresql://…`, `postgres://…` (libpq's own syntax and environment),
- *  `sqlite:///absolute/path`, `sqlite://relative/path`, `sqlite::memory:`. A missing SQLite file is
- *  created. Opening never installs; a schema that is missing is reported by the first call that
+ *  `sqlite:///absolute/path`, `sqlite://relative/path`, `sqlite::memory:`, and the same with
+ *  `turso:`, whose files one process at a time can have open. A missing file is created. Opening
+ *  never installs; a schema that is missing is reported by the first call that
  *  needs it (PGQRS_ESCHEMA), one that is newer than this library may use, here.
  *  @param[out] out_store  owned: close with pgqrs_close(). NULL on failure.
  *  @return PGQRS_OK, PGQRS_EINVAL, PGQRS_ECONFIG (the DSN, naming what is wrong and never the
- *          password), PGQRS_ECONN, PGQRS_ESCHEMA, or a database failure.
+ *          password), PGQRS_EBUSY (another process has the file for itself), PGQRS_ECONN,
+ *          PGQRS_ESCHEMA, or a database failure.
  *  @threads any    @blocks up to connect_timeout_us    @since 0.1 */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_open(const char *dsn, const pgqrs_store_options *options,
                                               pgqrs_store **out_store, pgqrs_error *error);

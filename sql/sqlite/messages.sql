@@ -217,6 +217,11 @@ CROSS JOIN @schema.pgqrs_steps s ON s.run_id = l.message_id
 WHERE l.queue_id = $queue AND l.lease = $lease
 ORDER BY 1, 3, 12;
 
+-- fragment: take_come_back
+DELETE FROM @schema.pgqrs_ready INDEXED BY pgqrs_ready_again
+WHERE message_id = $message AND seq <> message_id
+  AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message)
+
 -- One message by its id, also before its time, also of a paused queue. No row: look where it is.
 -- name: message_claim_id
 -- args: message i64, lease i64, owner i64?, lease_us i64?, now time?
@@ -245,9 +250,7 @@ ORDER BY 1, 2, 12;
 DELETE FROM @schema.pgqrs_ready
 WHERE seq = $message AND message_id = seq
   AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message);
-DELETE FROM @schema.pgqrs_ready INDEXED BY pgqrs_ready_again
-WHERE message_id = $message AND seq <> message_id
-  AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message);
+@{take_come_back};
 DELETE FROM @schema.pgqrs_scheduled
 WHERE message_id = $message
   AND EXISTS (SELECT 1 FROM @schema.pgqrs_leased l WHERE l.message_id = $message);

@@ -247,6 +247,7 @@ typedef struct pgqrs__backend {
 
 extern const pgqrs__backend pgqrs__backend_postgres;
 extern const pgqrs__backend pgqrs__backend_sqlite;
+extern const pgqrs__backend pgqrs__backend_turso;
 
 /* What a strict statement has undone its transaction for: the text of its error has "pgqrs: lost
  * 7,9", "pgqrs: gone 3" or "pgqrs: recorded 7" in it. PGQRS_OK: it is another error. (backends.c)

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#ifdef PGQRS_HAVE_TURSO
+#include "backend/turso/library.h"
+#endif
 #include "util/base.h"
 #include "util/error.h"
 
@@ -24,15 +27,22 @@ typedef struct known_scheme {
 #define SQLITE NULL
 #endif
 
+#ifdef PGQRS_HAVE_TURSO
+#define TURSO (&pgqrs__backend_turso)
+#else
+#define TURSO NULL
+#endif
+
 static const known_scheme schemes[] = {
     { "postgresql://", "PostgreSQL", POSTGRES },
     { "postgres://", "PostgreSQL", POSTGRES },
     { "sqlite:", "SQLite", SQLITE },
+    { "turso:", "Turso", TURSO },
 };
 
 #define FORMS                                                                                    \
     "A DSN is postgresql://user@host/database, sqlite:///absolute/path, sqlite://relative/path " \
-    "or sqlite::memory:."
+    "or sqlite::memory:; turso: takes the same as sqlite:."
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -102,4 +112,28 @@ pgqrs_status pgqrs__backend_undone(const char *text, pgqrs_error *error)
         return strict[i].status;
     }
     return PGQRS_OK;
+}
+
+pgqrs_status pgqrs_turso_load(const char *path, const char **out_version, const char **out_path,
+                              pgqrs_error *error)
+{
+    const char  *ignored;
+    pgqrs_status rc;
+
+    if (out_version == NULL)
+        out_version = &ignored;
+    if (out_path == NULL)
+        out_path = &ignored;
+    *out_version = NULL;
+    *out_path    = NULL;
+#ifdef PGQRS_HAVE_TURSO
+    rc = pgqrs__turso_load(path, out_version, out_path, error);
+    return rc == PGQRS_OK ? pgqrs__ok(error) : rc;
+#else
+    (void)path;
+    rc = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE,
+                     "this build of pgqrs is without Turso");
+    pgqrs__hint(error, "Use a build that was configured with it.");
+    return rc;
+#endif
 }

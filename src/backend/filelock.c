@@ -1,9 +1,11 @@
 #include "backend/filelock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/turns.h"
 #include "util/alloc.h"
@@ -25,6 +27,7 @@ struct pgqrs__filelock {
     const char      *engine;
     bool             registered;
     int              refs;
+    bool             alone;     /* no other process can have it, so there are no turns with any */
     pgqrs__turns     turns;     /* closed: in memory, or inherited */
     bool             inherited; /* the parent had it open at fork(), and the engine thinks it has */
 
@@ -122,6 +125,58 @@ static pgqrs_status open_turns(pgqrs__filelock *lock, const char *path, const st
     return rc;
 }
 
+static pgqrs_status held(const char *path, const char *engine, long holder, bool alone,
+                         pgqrs_error *error)
+{
+    if (holder > 0)
+        pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE,
+                    "cannot open \"%s\" with %s: process %ld has it open, alone", path, engine,
+                    holder);
+    else
+        pgqrs__fail(error, PGQRS_EBUSY, PGQRS_OBJECT_STORE,
+                    "cannot open \"%s\" with %s: another process has it open", path, engine);
+    pgqrs__hint(error,
+                alone ? "With %s one process at a time uses a file; several can with SQLite, or "
+                        "with PostgreSQL."
+                      : "Wait until that process has closed it; %s takes part in no file that "
+                        "another engine has.",
+                engine);
+    return PGQRS_EBUSY;
+}
+
+/* For as long as it is open: alone, or together with others who are not. */
+static pgqrs_status hold(pgqrs__filelock *lock, const char *path, bool alone, pgqrs_error *error)
+{
+    long holder  = 0;
+    int  failure = pgqrs__turns_hold(&lock->turns, alone, &holder);
+
+    if (failure == EWOULDBLOCK)
+        return held(path, lock->engine, holder, alone, error);
+    if (failure != 0)
+        return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot lock \"%s-pgqrs\": %s",
+                           path, strerror(failure));
+    lock->alone = alone;
+    return PGQRS_OK;
+}
+
+/* Whether another process has it alone: of a file that is not open here. */
+static pgqrs_status peek(const char *path, const char *engine, pgqrs_error *error)
+{
+    pgqrs__buf   name   = { 0 };
+    long         holder = 0;
+    const char  *text;
+    pgqrs_status rc = PGQRS_OK;
+
+    pgqrs__buf_printf(&name, "%s-pgqrs", path);
+    text = pgqrs__buf_cstr(&name);
+    if (text == NULL)
+        return pgqrs__nomem(error);
+    if (pgqrs__turns_peek(text, &holder) != 0)
+        rc = held(path, engine, holder, false, error);
+    pgqrs__buf_free(&name);
+    return rc;
+}
+
 static void lock_free(pgqrs__filelock *lock)
 {
     pgqrs__turns_close(&lock->turns);
@@ -160,13 +215,30 @@ static pgqrs_status look_at(const char *path, struct stat *st, pgqrs_error *erro
                        strerror(errno));
 }
 
+/* Under the registry's lock, so that nobody in this process has opened the file meanwhile: closing
+ * it would drop the locks of an engine. */
+static pgqrs_status create(const char *path, pgqrs_error *error)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (fd < 0 && errno != EEXIST)
+        return pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot open \"%s\": %s", path,
+                           strerror(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    return PGQRS_OK;
+}
+
 /* Under the registry's lock. */
-static pgqrs_status register_file(const char *path, const char *engine, pgqrs__filelock **out_lock,
-                                  pgqrs_error *error)
+static pgqrs_status register_file(const char *path, const char *engine, bool alone,
+                                  pgqrs__filelock **out_lock, pgqrs_error *error)
 {
     pgqrs__filelock *lock;
     struct stat      st;
-    pgqrs_status     rc = look_at(path, &st, error);
+    pgqrs_status     rc = alone ? create(path, error) : PGQRS_OK;
+
+    if (rc == PGQRS_OK)
+        rc = look_at(path, &st, error);
 
     if (rc != PGQRS_OK)
         return rc;
@@ -183,6 +255,8 @@ static pgqrs_status register_file(const char *path, const char *engine, pgqrs__f
     if (lock == NULL)
         return pgqrs__nomem(error);
     rc = open_turns(lock, path, &st, error);
+    if (rc == PGQRS_OK)
+        rc = hold(lock, path, alone, error);
     if (rc != PGQRS_OK) {
         lock_free(lock);
         return rc;
@@ -196,8 +270,8 @@ static pgqrs_status register_file(const char *path, const char *engine, pgqrs__f
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs__filelock_join(const char *path, const char *engine, pgqrs__filelock **out_lock,
-                                  pgqrs_error *error)
+static pgqrs_status join(const char *path, const char *engine, bool alone,
+                         pgqrs__filelock **out_lock, pgqrs_error *error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pgqrs_status          rc;
@@ -208,9 +282,21 @@ pgqrs_status pgqrs__filelock_join(const char *path, const char *engine, pgqrs__f
     }
     (void)pthread_once(&once, watch_forks);
     pgqrs__mutex_lock(&registry_mutex);
-    rc = register_file(path, engine, out_lock, error);
+    rc = register_file(path, engine, alone, out_lock, error);
     pgqrs__mutex_unlock(&registry_mutex);
     return rc;
+}
+
+pgqrs_status pgqrs__filelock_join(const char *path, const char *engine, pgqrs__filelock **out_lock,
+                                  pgqrs_error *error)
+{
+    return join(path, engine, false, out_lock, error);
+}
+
+pgqrs_status pgqrs__filelock_join_alone(const char *path, const char *engine,
+                                        pgqrs__filelock **out_lock, pgqrs_error *error)
+{
+    return join(path, engine, true, out_lock, error);
 }
 
 pgqrs_status pgqrs__filelock_check(const char *path, const char *engine, pgqrs_error *error)
@@ -223,8 +309,7 @@ pgqrs_status pgqrs__filelock_check(const char *path, const char *engine, pgqrs_e
         return PGQRS_OK;
     pgqrs__mutex_lock(&registry_mutex);
     lock = find(&st);
-    if (lock != NULL)
-        rc = refuse(lock, path, engine, error);
+    rc   = lock != NULL ? refuse(lock, path, engine, error) : peek(path, engine, error);
     pgqrs__mutex_unlock(&registry_mutex);
     return rc;
 }
@@ -327,7 +412,7 @@ pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pg
     pgqrs_status rc = take_in_process(lock, deadline_us, error);
     int          failure;
 
-    if (rc != PGQRS_OK || lock->turns.fd < 0)
+    if (rc != PGQRS_OK || lock->turns.fd < 0 || lock->alone)
         return rc;
     failure = pgqrs__turns_take(&lock->turns, deadline_us);
     if (failure == 0)
@@ -341,7 +426,7 @@ pgqrs_status pgqrs__filelock_take(pgqrs__filelock *lock, int64_t deadline_us, pg
 
 void pgqrs__filelock_yield(pgqrs__filelock *lock)
 {
-    if (lock->turns.fd >= 0)
+    if (lock->turns.fd >= 0 && !lock->alone)
         pgqrs__turns_yield(&lock->turns);
     pass_on(lock);
 }

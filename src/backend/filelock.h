@@ -7,9 +7,10 @@
  *
  *  It also gives the turns to write. In the process writers queue in order of arrival; between
  *  processes they do at locks on a file of our own beside the database, "<database>-pgqrs", which
- *  is never removed. A database's own lock is nobody's turn: whoever asks again soonest gets it,
- *  and the others starve. A process that dies in its turn loses it with its locks. The database
- *  file itself is never opened here: closing it would drop the engine's locks.
+ *  is never removed. That file also says whether one process has the database for itself, as some
+ *  engines need it, and which one. A database's own lock is nobody's turn: whoever asks again
+ * soonest gets it, and the others starve. A process that dies in its turn loses it with its locks.
+ * The database file itself is never opened here: closing it would drop the engine's locks.
  *  @threads any */
 #ifndef PGQRS_BACKEND_FILELOCK_H
 #define PGQRS_BACKEND_FILELOCK_H
@@ -25,9 +26,16 @@ typedef struct pgqrs__filelock pgqrs__filelock;
 /** Join the file at @p path, absolute and there, for @p engine (static text); NULL is a database in
  *  memory, which nobody shares.
  *  @return PGQRS_OK, PGQRS_ECONFIG (the file is gone, another engine has it, or it cannot be
- *            locked), PGQRS_EFORK (the parent had it open), PGQRS_ENOMEM */
+ *            locked), PGQRS_EBUSY (another process has it alone), PGQRS_EFORK (the parent had it
+ *            open), PGQRS_ENOMEM */
 pgqrs_status pgqrs__filelock_join(const char *path, const char *engine, pgqrs__filelock **out_lock,
                                   pgqrs_error *error);
+
+/** The same for an engine with which one process at a time has a file: creates the file when it is
+ *  not there, since the engine must not touch it before this succeeds.
+ *  @return PGQRS_EBUSY too: another process has it open, which is named when it has it alone. */
+pgqrs_status pgqrs__filelock_join_alone(const char *path, const char *engine,
+                                        pgqrs__filelock **out_lock, pgqrs_error *error);
 
 /** Whether @p engine may open the file, if it is there: to be asked before the engine does so. */
 pgqrs_status pgqrs__filelock_check(const char *path, const char *engine, pgqrs_error *error);

@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,6 +45,9 @@ struct pgqrs__bell {
     atomic_uint yields;
     atomic_uint sleepers;
 };
+
+/* Behind it, as text: the process that has the file alone, or nothing. */
+enum { HOLDER_AT = 16, HOLDER_BYTES = 24 };
 
 /* The first in line looks by itself at least so often. */
 enum { BELL_MAX_US = 2000 };
@@ -252,6 +258,52 @@ int pgqrs__turns_open(pgqrs__turns *turns, const char *name, const struct stat *
         return failure;
     turns->bell = bell_open(turns->fd);
     return 0;
+}
+
+/* flock() and not a range of bytes: it is another kind of lock, which the turns do not meet, and
+ * nothing that somebody else in the process opens or closes drops it. */
+static int hold(int fd, bool alone, long *out_holder)
+{
+    char text[HOLDER_BYTES + 1] = { 0 };
+    int  failure, rc;
+
+    *out_holder = 0;
+    do
+        rc = flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB);
+    while (rc != 0 && errno == EINTR);
+    if (rc == 0)
+        return 0;
+    failure = errno;
+    if (pread(fd, text, HOLDER_BYTES, HOLDER_AT) > 0)
+        *out_holder = strtol(text, NULL, 10);
+    return failure;
+}
+
+int pgqrs__turns_hold(const pgqrs__turns *turns, bool alone, long *out_holder)
+{
+    char text[HOLDER_BYTES] = { 0 };
+    int  failure            = hold(turns->fd, alone, out_holder);
+
+    if (failure != 0)
+        return failure;
+    if (alone)
+        (void)snprintf(text, sizeof text, "%ld", (long)getpid());
+    /* For the message of those who are refused; they are refused without it, too. */
+    (void)!pwrite(turns->fd, text, sizeof text, HOLDER_AT);
+    return 0;
+}
+
+int pgqrs__turns_peek(const char *name, long *out_holder)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int failure;
+
+    *out_holder = 0;
+    if (fd < 0)
+        return 0;
+    failure = hold(fd, false, out_holder);
+    (void)close(fd);
+    return failure == EWOULDBLOCK ? failure : 0;
 }
 
 void pgqrs__turns_close(pgqrs__turns *turns)

@@ -5,6 +5,7 @@
 #ifndef PGQRS_BACKEND_TURNS_H
 #define PGQRS_BACKEND_TURNS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -19,6 +20,16 @@ typedef struct pgqrs__turns {
 /** Opens the lock file, or makes it with the mode and the owner of @p database, and tries to lock
  *  it. After an error fd says what failed: -1 the opening, else the locking; close it then, too. */
 int pgqrs__turns_open(pgqrs__turns *turns, const char *name, const struct stat *database);
+
+/** Hold the lock file until it is closed: alone, so that nobody else can hold it, or with others
+ * who are not alone. Whoever is alone takes no turns.
+ *  @param[out] out_holder  after EWOULDBLOCK: the process that has it alone, 0: not known
+ *  @return 0, EWOULDBLOCK, or why the system refuses to lock */
+int pgqrs__turns_hold(const pgqrs__turns *turns, bool alone, long *out_holder);
+
+/** Whether somebody holds the lock file alone, if it is there; nothing is kept. For a process that
+ *  has it not open itself. @return 0, EWOULDBLOCK */
+int pgqrs__turns_peek(const char *name, long *out_holder);
 
 /** A turn that was taken ends with it, unless the file is open elsewhere: a child after fork() must
  *  close it, too. */

@@ -115,6 +115,8 @@ static void g24_a_child_is_refused_a_file_that_was_open_at_fork(void **state)
 static void g35_processes_share_a_database(void **state)
 {
     world *w = *state;
+    if (w->turso)
+        skip(); /* one process at a time: see test_turso_files.c */
     queue(w, "orders");
     world_close(w, w->store); /* SQLite: no file may be open at fork */
     assert_int_equal(0, in_children(8, open_a_store_of_its_own, w));

@@ -41,6 +41,9 @@ static void a_malformed_dsn_is_a_configuration_error(void **state)
         "sqlite:",
         "sqlite://",
         "sqlite:/one/slash",
+        "turso:",
+        "turso://",
+        "turso:/one/slash",
         "host=localhost dbname=x",
         "postgresql://host:port/db",
         "postgresql://[::1/db",
@@ -83,6 +86,7 @@ static void g28_a_password_is_in_no_error(void **state)
         "user:s3cret@host/db",
         "host=127.0.0.1 port=1 password=s3cret",
         "turso://user:s3cret@host/db",
+        "sqlite://user:s3cret@host/db",
     };
     for (size_t i = 0; i < sizeof(with_password) / sizeof(with_password[0]); i++) {
         pgqrs_status status = open_dsn(with_password[i]);
@@ -201,17 +205,17 @@ static void a_schema_that_is_not_there_is_no_installation(void **state)
     assert_true(failure.hint[0] != '\0');
 }
 
-static void sqlite_in_memory_is_a_store_of_its_own(void **state)
+static void a_database_in_memory_is_a_store_of_its_own(void **state)
 {
     pgqrs_store    *one = NULL, *two = NULL;
     pgqrs_queues   *queues = NULL;
     pgqrs_messages *batch  = NULL;
     int64_t         id     = 0;
-    (void)state;
-    if (!HAS_SQLITE)
+    if (!HAS_SQLITE && !((world *)*state)->turso)
         skip();
-    assert_ok(pgqrs_open("sqlite::memory:", NULL, &one, &failure));
-    assert_ok(pgqrs_open("sqlite::memory:", NULL, &two, &failure));
+    const char *dsn = ((world *)*state)->turso ? "turso::memory:" : "sqlite::memory:";
+    assert_ok(pgqrs_open(dsn, NULL, &one, &failure));
+    assert_ok(pgqrs_open(dsn, NULL, &two, &failure));
     bool works = pgqrs_install(one, &failure) == PGQRS_OK && pgqrs_install(two, NULL) == PGQRS_OK
                  && pgqrs_queue_create(one, "orders", NULL, &failure) == PGQRS_OK
                  && pgqrs_enqueue(one, "orders", "1", NULL, &id, &failure) == PGQRS_OK
@@ -238,7 +242,8 @@ static void a_relative_path_is_from_where_the_process_is(void **state)
     (void)snprintf(directory, sizeof(directory), "%s", w->path);
     *strrchr(directory, '/') = '\0';
     assert_int_equal(0, chdir(directory));
-    pgqrs_status status = pgqrs_open("sqlite://beside.db", NULL, &store, &failure);
+    pgqrs_status status =
+        pgqrs_open(w->turso ? "turso://beside.db" : "sqlite://beside.db", NULL, &store, &failure);
     if (status == PGQRS_OK)
         status = pgqrs_install(store, &failure);
     int there = access("beside.db", F_OK);
@@ -259,7 +264,7 @@ int main(void)
         CASE_BARE(a_directory_that_is_not_there_is_said_so),
         CASE_BARE(g30_using_a_store_without_tables_names_what_to_do),
         CASE_BARE(a_schema_that_is_not_there_is_no_installation),
-        CASE_BARE(sqlite_in_memory_is_a_store_of_its_own),
+        CASE_BARE(a_database_in_memory_is_a_store_of_its_own),
         CASE_BARE(a_relative_path_is_from_where_the_process_is),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -37,15 +37,17 @@ static void hang_up(const line *l)
 
 static void g38_every_statement_is_accepted_by_the_database(void **state)
 {
-    world *w = *state;
-    line   l = dial(w);
+    world *w       = *state;
+    line   l       = dial(w);
+    int    refused = 0;
     for (int stmt = 0; stmt < (int)PGQRS__STMT_COUNT; stmt++) {
         pgqrs_status status = l.backend->prepare(l.conn, stmt, INT64_MAX, &failure);
         if (status != PGQRS_OK)
             print_error("%s: %s\n%s\n", pgqrs__shapes[stmt].name, failure.message, failure.detail);
-        assert_int_equal(PGQRS_OK, status);
+        refused += status != PGQRS_OK;
         assert_true(l.backend->usable(l.conn));
     }
+    assert_int_equal(0, refused);
     hang_up(&l);
 }
 

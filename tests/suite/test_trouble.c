@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "support/peek.h"
+#include "support/raw_turso.h"
 #include "support/together.h"
 #include "support/world.h"
 
@@ -23,6 +24,13 @@ static lock hold_everything(world *w)
         sql_run(w, "LOCK TABLE pgqrs_messages, pgqrs_ready, pgqrs_leased, pgqrs_queues");
         return l;
     }
+    if (w->turso) { /* another part of this process */
+        l.holder = malloc(sizeof(raw_turso));
+        assert_non_null(l.holder);
+        assert_true(raw_turso_open(l.holder, w->path));
+        assert_int_equal(0, raw_turso_run(l.holder, "BEGIN IMMEDIATE", NULL, NULL));
+        return l;
+    }
 #ifdef PGQRS_HAVE_SQLITE
     sqlite3 *db = NULL;
     assert_int_equal(SQLITE_OK, sqlite3_open(w->path, &db));
@@ -36,6 +44,12 @@ static void unlock(lock *l)
 {
     if (l->w->postgres) {
         sql_run(l->w, "ROLLBACK");
+        return;
+    }
+    if (l->w->turso) {
+        (void)raw_turso_run(l->holder, "ROLLBACK", NULL, NULL);
+        raw_turso_close(l->holder);
+        free(l->holder);
         return;
     }
 #ifdef PGQRS_HAVE_SQLITE

@@ -8,6 +8,8 @@ static void run(world *w, const char *sql, char *out, size_t size)
 {
     if (w->postgres)
         place_sql_postgres(w, sql, out, size);
+    else if (w->turso)
+        place_sql_turso(w, sql, out, size);
     else
         place_sql_sqlite(w, sql, out, size);
 }

@@ -9,8 +9,14 @@ void place_remove_postgres(world *w);
 /** Run SQL and write the first value of its answer, or "". */
 void place_sql_postgres(world *w, const char *sql, char *out, size_t size);
 
+/** A folder of the case's own for w->path, in which nothing is yet. */
+void place_folder(world *w);
+void place_folder_remove(world *w);
+
 void place_make_sqlite(world *w);
-void place_remove_sqlite(world *w);
 void place_sql_sqlite(world *w, const char *sql, char *out, size_t size);
+
+void place_make_turso(world *w);
+void place_sql_turso(world *w, const char *sql, char *out, size_t size);
 
 #endif

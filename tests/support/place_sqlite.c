@@ -2,39 +2,13 @@
 
 #ifdef PGQRS_HAVE_SQLITE
 
-#include <dirent.h>
 #include <sqlite3.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 void place_make_sqlite(world *w)
 {
-    const char *place = getenv("TMPDIR");
-    char        directory[200];
-    (void)snprintf(directory, sizeof(directory), "%s/pgqrs_case_XXXXXX",
-                   place != NULL && strlen(place) < 150 ? place : "/tmp");
-    if (mkdtemp(directory) == NULL)
-        fail_msg("could not make a directory for the case");
-    (void)snprintf(w->path, sizeof(w->path), "%s/store.db", directory);
+    place_folder(w);
     (void)snprintf(w->dsn, sizeof(w->dsn), "sqlite://%s", w->path);
     (void)snprintf(w->direct, sizeof(w->direct), "%s", w->dsn);
-}
-
-void place_remove_sqlite(world *w)
-{
-    char directory[sizeof(w->path)];
-    (void)snprintf(directory, sizeof(directory), "%s", w->path);
-    *strrchr(directory, '/') = '\0';
-    DIR *d                   = opendir(directory);
-    if (d == NULL)
-        return;
-    for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
-        char path[sizeof(directory) + sizeof(entry->d_name) + 1];
-        (void)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        (void)unlink(path);
-    }
-    (void)closedir(d);
-    (void)rmdir(directory);
 }
 
 typedef struct first_value {
@@ -76,11 +50,6 @@ void place_make_sqlite(world *w)
 {
     (void)w;
     fail_msg("this build has no SQLite");
-}
-
-void place_remove_sqlite(world *w)
-{
-    (void)w;
 }
 
 void place_sql_sqlite(world *w, const char *sql, char *out, size_t size)

@@ -130,13 +130,25 @@ static world *make_world(void)
     atomic_init(&w->wall_us, START_US);
     atomic_init(&w->monotonic_us, 1000 * PGQRS_SECOND);
     w->postgres = backend != NULL && strcmp(backend, "postgres") == 0;
+    w->turso    = backend != NULL && strcmp(backend, "turso") == 0;
     if (w->postgres)
         place_make_postgres(w);
+    else if (w->turso)
+        place_make_turso(w);
     else if (backend == NULL || strcmp(backend, "sqlite") == 0)
         place_make_sqlite(w);
     else
         fail_msg("PGQRS_TEST_BACKEND \"%s\" is not known", backend);
     return w;
+}
+
+void only_on(const char *backend)
+{
+    const char *tested = getenv("PGQRS_TEST_BACKEND");
+    if (tested != NULL && strcmp(tested, backend) == 0)
+        return;
+    print_message("for %s alone: skipped\n", backend);
+    exit(77);
 }
 
 int world_setup_bare(void **state)
@@ -172,7 +184,7 @@ int world_teardown(void **state)
     if (w->postgres)
         place_remove_postgres(w);
     else
-        place_remove_sqlite(w);
+        place_folder_remove(w);
     free(w);
     (void)alarm(0);
     return 0;

@@ -1,7 +1,7 @@
 /** The world of one case: a migrated, empty store of the backend under test, and a clock.
  *
- *  PGQRS_TEST_BACKEND says which backend ("sqlite", "postgres"), PGQRS_TEST_PG where PostgreSQL is;
- *  when that is a pooler, PGQRS_TEST_PG_DIRECT is the server behind it.
+ *  PGQRS_TEST_BACKEND says which backend ("sqlite", "postgres", "turso"), PGQRS_TEST_PG where
+ *  PostgreSQL is; when that is a pooler, PGQRS_TEST_PG_DIRECT is the server behind it.
  *  Every case has a schema, or a file, of its own; nothing is left behind. The clock stands still
  *  until the case advances it, so no case sleeps.
  *
@@ -31,13 +31,14 @@
 typedef pgqrs_message message;
 
 typedef struct world {
-    pgqrs_store     *store;       /**< the store under test */
-    bool             postgres;    /**< which backend: for what only one of them has */
+    pgqrs_store     *store;    /**< the store under test */
+    bool             postgres; /**< which backend: for what only one of them has */
+    bool             turso;
     char             dsn[512];    /**< for stores that a case opens itself */
     char             direct[512]; /**< the same; the server itself, when dsn is a pooler's */
     bool             pooled;      /**< dsn is a transaction pooler's */
     char             schema[64];  /**< PostgreSQL: the case's own; else "" */
-    char             path[256];   /**< SQLite: the file, and what lies beside it */
+    char             path[256];   /**< SQLite, Turso: the file; others are beside it */
     struct pg_conn  *pg;          /**< PostgreSQL: a connection of the case, in its schema */
     bool             real_clock;
     _Atomic(int64_t) wall_us;
@@ -54,6 +55,9 @@ int world_setup(void **state);
 int world_setup_real(void **state);
 int world_setup_bare(void **state);
 int world_teardown(void **state);
+
+/** End the program as skipped when another backend than this is under test. */
+void only_on(const char *backend);
 
 #define CASE(function) cmocka_unit_test_setup_teardown(function, world_setup, world_teardown)
 #define CASE_REAL(function) \

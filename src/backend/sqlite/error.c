@@ -22,34 +22,9 @@ static const char *constraint_state(int extended)
     }
 }
 
-static void set_state(pgqrs_error *error, const char *sqlstate)
-{
-    if (error != NULL)
-        memcpy(error->sqlstate, sqlstate, sizeof error->sqlstate);
-}
-
 static const char *file_of(const pgqrs__conn *conn)
 {
     return conn->db->path != NULL ? conn->db->path : ":memory:";
-}
-
-/* An error in a statement: of the schema, since our statements are tested, or raised by the
- * statement. */
-static pgqrs_status statement_fail(const char *text, pgqrs_error *error)
-{
-    if (strncmp(text, "no such table: ", strlen("no such table: ")) == 0) {
-        pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE, "the pgqrs tables are not there");
-        pgqrs__hint(error, "Run pgqrs_install() once.");
-        return PGQRS_ESCHEMA;
-    }
-    if (strstr(text, "no such column: ") != NULL || strstr(text, "has no column named ") != NULL
-        || strstr(text, "no such index: ") != NULL) {
-        pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE,
-                    "the pgqrs tables are not those of this library");
-        pgqrs__hint(error, "Run pgqrs_install() to upgrade them.");
-        return PGQRS_ESCHEMA;
-    }
-    return pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE, "SQLite refused the statement");
 }
 
 static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const char *text,
@@ -59,7 +34,7 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
 
     switch (rc & 0xff) {
     case SQLITE_ERROR:
-        return statement_fail(text, error);
+        return pgqrs__embedded_statement_fail(conn->engine, text, error);
     case SQLITE_NOMEM:
         return pgqrs__nomem(error);
     case SQLITE_BUSY:
@@ -98,7 +73,7 @@ static pgqrs_status by_code(const pgqrs__conn *conn, int rc, int extended, const
     case SQLITE_CONSTRAINT:
         pgqrs__fail(error, PGQRS_EDB, PGQRS_OBJECT_STORE,
                     "a constraint of the tables was violated");
-        set_state(error, constraint_state(extended));
+        pgqrs__embedded_sqlstate(error, constraint_state(extended));
         return PGQRS_EDB;
     case SQLITE_MISUSE:
         return pgqrs__fail(error, PGQRS_EINTERNAL, PGQRS_OBJECT_STORE, "SQLite was called wrongly");
@@ -120,7 +95,7 @@ pgqrs_status pgqrs__sqlite_fail(pgqrs__conn *conn, int rc, const char *what, pgq
     }
     status = (rc & 0xff) == SQLITE_ERROR ? pgqrs__backend_undone(text, error) : PGQRS_OK;
     if (status != PGQRS_OK) {
-        set_state(error, "22P02");
+        pgqrs__embedded_sqlstate(error, "22P02");
         return status;
     }
     status = by_code(conn, rc, extended, text, error);

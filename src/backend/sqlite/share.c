@@ -7,14 +7,15 @@
 
 /* An adopted connection passes the turns by: its transaction has, or waits for, the lock on the
  * file itself, and to wait for a turn in it would be to wait for those who wait for that lock. */
-pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, pgqrs__db **out_db,
+pgqrs_status pgqrs__sqlite_adopt(const pgqrs__engine *engine, void *native,
+                                 const pgqrs__settings *settings, pgqrs__db **out_db,
                                  pgqrs__conn **out_conn, pgqrs_error *error)
 {
     sqlite3     *handle = native;
     pgqrs__db   *db     = NULL;
     pgqrs__conn *conn   = NULL;
     const char  *path;
-    pgqrs_status status = pgqrs__sqlite_check_library(error);
+    pgqrs_status status = pgqrs__sqlite_check(error);
 
     *out_db   = NULL;
     *out_conn = NULL;
@@ -34,7 +35,7 @@ pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, 
                            "the connection cannot write to \"%s\"",
                            path != NULL ? path : ":memory:");
     if (path != NULL
-        && (status = pgqrs__filelock_check(path, PGQRS__SQLITE_ENGINE, error)) != PGQRS_OK)
+        && (status = pgqrs__filelock_check(path, PGQRS__SQLITE_NAME, error)) != PGQRS_OK)
         return status;
 
     db   = pgqrs__calloc(1, sizeof(*db));
@@ -45,8 +46,10 @@ pgqrs_status pgqrs__sqlite_adopt(void *native, const pgqrs__settings *settings, 
         pgqrs__mutex_destroy(&db->mutex);
         goto no_memory;
     }
+    db->engine        = engine;
     db->clock         = settings->clock;
     conn->db          = db;
+    conn->engine      = engine;
     conn->handle      = handle;
     conn->deadline_us = INT64_MAX;
     conn->open        = true;
@@ -59,12 +62,6 @@ no_memory:
     pgqrs__free(conn);
     pgqrs__free(db);
     return pgqrs__nomem(error);
-}
-
-void *pgqrs__sqlite_lend(pgqrs__conn *conn)
-{
-    conn->lent = true;
-    return conn->handle;
 }
 
 void pgqrs__sqlite_take_back(pgqrs__conn *conn)

@@ -1,6 +1,6 @@
 /* Waiting for something to be put in: told at once by this process, noticed soon from the others.
  */
-#include "backend/sqlite/sqlite.h"
+#include "backend/embedded.h"
 
 #include "util/base.h"
 #include "util/clock.h"
@@ -9,20 +9,26 @@
 /* How often to look whether another process has committed. */
 #define LOOK_US (20 * PGQRS_MILLISECOND)
 
+/* Whether another process can have the database open, too. */
+static bool has_others(const pgqrs__conn *conn)
+{
+    return conn->db->path != NULL && !conn->engine->alone;
+}
+
 static pgqrs_status read_data_version(pgqrs__conn *conn, int64_t *out_version, pgqrs_error *error)
 {
-    sqlite3_stmt *stmt;
-    pgqrs_status  status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_DATA_VERSION, &stmt, error);
-    int           rc;
+    void        *stmt;
+    pgqrs_status status = pgqrs__embedded_own_get(conn, PGQRS__EMBEDDED_DATA_VERSION, &stmt, error);
+    int          rc;
 
     if (status != PGQRS_OK)
         return status;
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW)
-        *out_version = sqlite3_column_int64(stmt, 0);
+    rc = conn->engine->step(conn, stmt);
+    if (rc == PGQRS__ENGINE_ROW)
+        *out_version = conn->engine->column(stmt, 0, PGQRS__TYPE_I64).as.i;
     else
-        status = pgqrs__sqlite_fail(conn, rc, "PRAGMA data_version", error);
-    (void)sqlite3_reset(stmt);
+        status = conn->engine->fail(conn, rc, "PRAGMA data_version", error);
+    conn->engine->reset(stmt);
     return status;
 }
 
@@ -36,10 +42,10 @@ static pgqrs_status look(pgqrs__conn *conn, bool *out_changed, pgqrs_error *erro
     pgqrs_status status = PGQRS_OK;
 
     *out_changed = news != conn->news;
-    if (conn->db->path != NULL)
+    if (has_others(conn))
         status = read_data_version(conn, &version, error);
     if (status == PGQRS_OK && version != conn->data_version)
-        status = pgqrs__sqlite_sequence(conn, &next, &last_now_us, error);
+        status = pgqrs__embedded_sequence(conn, &next, &last_now_us, error);
     if (status != PGQRS_OK)
         return status;
     *out_changed       = *out_changed || next != conn->next;
@@ -49,8 +55,8 @@ static pgqrs_status look(pgqrs__conn *conn, bool *out_changed, pgqrs_error *erro
     return PGQRS_OK;
 }
 
-pgqrs_status pgqrs__sqlite_wait(pgqrs__conn *conn, int64_t deadline_us,
-                                pgqrs__sqlite_queue_fn on_queue, void *user, pgqrs_error *error)
+pgqrs_status pgqrs__embedded_wait(pgqrs__conn *conn, int64_t deadline_us,
+                                  pgqrs__embedded_queue_fn on_queue, void *user, pgqrs_error *error)
 {
     for (;;) {
         bool         changed;
@@ -70,13 +76,13 @@ pgqrs_status pgqrs__sqlite_wait(pgqrs__conn *conn, int64_t deadline_us,
         if (changed || atomic_exchange(&conn->woken, false) || now_us >= deadline_us)
             return PGQRS_OK;
         pgqrs__filelock_sleep(conn->db->lock, conn->news, &conn->woken,
-                              conn->db->path == NULL
-                                  ? deadline_us
-                                  : PGQRS__MIN(deadline_us, pgqrs__i64_add_sat(now_us, LOOK_US)));
+                              has_others(conn)
+                                  ? PGQRS__MIN(deadline_us, pgqrs__i64_add_sat(now_us, LOOK_US))
+                                  : deadline_us);
     }
 }
 
-void pgqrs__sqlite_wake(pgqrs__conn *conn)
+void pgqrs__embedded_wake(pgqrs__conn *conn)
 {
     pgqrs__filelock_wake(conn->db->lock, &conn->woken);
 }

@@ -1,5 +1,5 @@
 /* Running numbered statements, and transactions around them. */
-#include "backend/sqlite/sqlite.h"
+#include "backend/embedded.h"
 
 #include "util/base.h"
 #include "util/error.h"
@@ -20,26 +20,27 @@ typedef struct line {
 
 /* --- The number line ---------------------------------------------------------------------- */
 
-pgqrs_status pgqrs__sqlite_sequence(pgqrs__conn *conn, int64_t *out_next, int64_t *out_last_now_us,
-                                    pgqrs_error *error)
+pgqrs_status pgqrs__embedded_sequence(pgqrs__conn *conn, int64_t *out_next,
+                                      int64_t *out_last_now_us, pgqrs_error *error)
 {
-    sqlite3_stmt *stmt;
-    pgqrs_status  status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_SEQUENCE_READ, &stmt, error);
-    int           rc;
+    void        *stmt;
+    pgqrs_status status =
+        pgqrs__embedded_own_get(conn, PGQRS__EMBEDDED_SEQUENCE_READ, &stmt, error);
+    int rc;
 
     if (status != PGQRS_OK)
         return status;
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW) {
-        *out_next        = sqlite3_column_int64(stmt, 0);
-        *out_last_now_us = sqlite3_column_int64(stmt, 1);
-    } else if (rc == SQLITE_DONE) {
+    rc = conn->engine->step(conn, stmt);
+    if (rc == PGQRS__ENGINE_ROW) {
+        *out_next        = conn->engine->column(stmt, 0, PGQRS__TYPE_I64).as.i;
+        *out_last_now_us = conn->engine->column(stmt, 1, PGQRS__TYPE_I64).as.i;
+    } else if (rc == PGQRS__ENGINE_OK) {
         status = pgqrs__fail(error, PGQRS_ESCHEMA, PGQRS_OBJECT_STORE,
                              "pgqrs_sequence has lost its row");
     } else {
-        status = pgqrs__sqlite_fail(conn, rc, "sequence", error);
+        status = conn->engine->fail(conn, rc, "sequence", error);
     }
-    (void)sqlite3_reset(stmt);
+    conn->engine->reset(stmt);
     return status;
 }
 
@@ -50,7 +51,7 @@ static pgqrs_status line_read(pgqrs__conn *conn, line *l, pgqrs_error *error)
 
     if (l->known)
         return PGQRS_OK;
-    status = pgqrs__sqlite_sequence(conn, &l->first, &l->stored_us, error);
+    status = pgqrs__embedded_sequence(conn, &l->first, &l->stored_us, error);
     if (status != PGQRS_OK)
         return status;
     l->next   = l->first;
@@ -59,93 +60,58 @@ static pgqrs_status line_read(pgqrs__conn *conn, line *l, pgqrs_error *error)
     return PGQRS_OK;
 }
 
+static int bind_i64(pgqrs__conn *conn, void *stmt, int at, int64_t value)
+{
+    const pgqrs__val v = { .kind = PGQRS__KIND_INT, .as.i = value };
+
+    return conn->engine->bind(conn, stmt, at, &v);
+}
+
 /* Store what was handed out, and the time, which alone is not worth a write. */
 static pgqrs_status line_write(pgqrs__conn *conn, const line *l, bool changed, pgqrs_error *error)
 {
-    sqlite3_stmt *stmt;
-    pgqrs_status  status;
-    int           rc;
+    void        *stmt;
+    pgqrs_status status;
+    int          rc;
 
     if (!l->known
         || (l->next == l->first && (!changed || l->now_us - l->stored_us <= CLOCK_STEP_US)))
         return PGQRS_OK;
-    status = pgqrs__sqlite_own_get(conn, PGQRS__SQLITE_SEQUENCE_WRITE, &stmt, error);
+    status = pgqrs__embedded_own_get(conn, PGQRS__EMBEDDED_SEQUENCE_WRITE, &stmt, error);
     if (status != PGQRS_OK)
         return status;
-    (void)sqlite3_bind_int64(stmt, 1, l->next);
-    (void)sqlite3_bind_int64(stmt, 2, l->now_us);
+    rc = bind_i64(conn, stmt, 1, l->next);
+    if (rc == PGQRS__ENGINE_OK)
+        rc = bind_i64(conn, stmt, 2, l->now_us);
     PGQRS__FAILPOINT("before the sequence is written");
-    rc = sqlite3_step(stmt);
+    if (rc == PGQRS__ENGINE_OK)
+        rc = conn->engine->step(conn, stmt);
     PGQRS__FAILPOINT("sequence written");
-    if (rc != SQLITE_DONE)
-        status = pgqrs__sqlite_fail(conn, rc, "sequence", error);
-    (void)sqlite3_reset(stmt);
+    if (rc != PGQRS__ENGINE_OK)
+        status = conn->engine->fail(conn, rc, "sequence", error);
+    conn->engine->reset(stmt);
     return status;
-}
-
-/* --- Values ------------------------------------------------------------------------------- */
-
-/* What is bound stays the caller's, and is bound anew before the statement runs again. */
-static int bind(sqlite3_stmt *stmt, int at, const pgqrs__val *v)
-{
-    switch (v->kind) {
-    case PGQRS__KIND_NULL:
-        return sqlite3_bind_null(stmt, at);
-    case PGQRS__KIND_INT:
-        return sqlite3_bind_int64(stmt, at, v->as.i);
-    case PGQRS__KIND_REAL:
-        return sqlite3_bind_double(stmt, at, v->as.f);
-    case PGQRS__KIND_TEXT:
-        return sqlite3_bind_text64(stmt, at, v->len > 0 ? v->as.text : "", v->len, SQLITE_STATIC,
-                                   SQLITE_UTF8);
-    }
-    return SQLITE_MISUSE;
-}
-
-static pgqrs__val column(sqlite3_stmt *stmt, int at, uint8_t type)
-{
-    pgqrs__val v = { .kind = PGQRS__KIND_NULL };
-
-    switch (sqlite3_column_type(stmt, at)) {
-    case SQLITE_NULL:
-        break;
-    case SQLITE_INTEGER:
-    case SQLITE_FLOAT:
-        if (type == PGQRS__TYPE_F64) {
-            v.kind = PGQRS__KIND_REAL;
-            v.as.f = sqlite3_column_double(stmt, at);
-        } else {
-            v.kind = PGQRS__KIND_INT;
-            v.as.i = sqlite3_column_int64(stmt, at);
-        }
-        break;
-    default:
-        v.kind    = PGQRS__KIND_TEXT;
-        v.as.text = (const char *)sqlite3_column_text(stmt, at);
-        v.len     = (uint32_t)sqlite3_column_bytes(stmt, at);
-    }
-    return v;
 }
 
 /* --- Statements --------------------------------------------------------------------------- */
 
 /* One call, being run. */
 typedef struct execution {
-    pgqrs__conn                  *conn;
-    pgqrs__call                  *call;
-    const pgqrs__shape           *shape;
-    const pgqrs__sql             *sql;
-    const pgqrs__sqlite_prepared *prepared;
-    line                         *line;
+    pgqrs__conn                    *conn;
+    pgqrs__call                    *call;
+    const pgqrs__shape             *shape;
+    const pgqrs__sql               *sql;
+    const pgqrs__embedded_prepared *prepared;
+    line                           *line;
 } execution;
 
-static pgqrs_status give_row(const execution *x, sqlite3_stmt *stmt, pgqrs_error *error)
+static pgqrs_status give_row(const execution *x, void *stmt, pgqrs_error *error)
 {
-    pgqrs__val   cols[PGQRS__SQLITE_COLS_MAX];
+    pgqrs__val   cols[PGQRS__EMBEDDED_COLS_MAX];
     pgqrs_status status;
 
     for (int i = 0; i < x->shape->ncols; i++) {
-        cols[i] = column(stmt, i, x->shape->cols[i].type);
+        cols[i] = x->conn->engine->column(stmt, i, x->shape->cols[i].type);
         if (cols[i].kind == PGQRS__KIND_TEXT && cols[i].as.text == NULL)
             return pgqrs__nomem(error);
     }
@@ -158,69 +124,80 @@ static pgqrs_status give_row(const execution *x, sqlite3_stmt *stmt, pgqrs_error
     return PGQRS_OK;
 }
 
-/* Run a bound statement to its end. */
-static pgqrs_status step(const execution *x, const pgqrs__sqlite_part *part, pgqrs_error *error)
+/* Run a bound statement to its end, and leave none open: a commit beside an open one is not seen by
+ * others with every engine. */
+static pgqrs_status step(const execution *x, const pgqrs__embedded_part *part, pgqrs_error *error)
 {
-    pgqrs_status status = PGQRS_OK;
-    int          rc;
+    const pgqrs__engine *engine = x->conn->engine;
+    pgqrs_status         status = PGQRS_OK;
+    int                  rc;
 
     PGQRS__FAILPOINT(x->shape->name);
-    while ((rc = sqlite3_step(part->stmt)) == SQLITE_ROW && status == PGQRS_OK) {
+    while ((rc = engine->step(x->conn, part->stmt)) == PGQRS__ENGINE_ROW && status == PGQRS_OK) {
         if (x->call->on_row != NULL)
             status = give_row(x, part->stmt, error);
     }
     PGQRS__FAILPOINT(x->shape->name);
-    if (status == PGQRS_OK && rc != SQLITE_DONE)
-        status = pgqrs__sqlite_fail(x->conn, rc, x->shape->name, error);
-    (void)sqlite3_reset(part->stmt);
+    if (status == PGQRS_OK && rc != PGQRS__ENGINE_OK)
+        status = engine->fail(x->conn, rc, x->shape->name, error);
+    if (status == PGQRS_OK && part->writes)
+        x->conn->changes += engine->changed(x->conn, part->stmt);
+    engine->reset(part->stmt);
     return status;
 }
 
 static pgqrs_status bind_fail(const execution *x, int rc, pgqrs_error *error)
 {
-    return pgqrs__sqlite_fail(x->conn, rc, x->shape->name, error);
+    return x->conn->engine->fail(x->conn, rc, x->shape->name, error);
 }
 
-static pgqrs_status bind_scalars(const execution *x, pgqrs_error *error)
+static int bind_scalars(const execution *x, const pgqrs__embedded_part *part)
 {
-    for (size_t i = 0; i < x->sql->nparts; i++) {
-        const pgqrs__sqlite_part *part = &x->prepared->parts[i];
-        int                       rc   = SQLITE_OK;
+    const pgqrs__engine *engine = x->conn->engine;
+    const pgqrs__val    *now;
+    int                  rc = PGQRS__ENGINE_OK;
 
-        for (uint8_t p = part->narrays; p < part->narrays + part->nscalars && rc == SQLITE_OK; p++)
-            rc = bind(part->stmt, part->params[p],
-                      &x->call->scalars[part->params[p] - 1 - x->shape->narrays]);
-        if (rc == SQLITE_OK && part->uses_now) {
-            const pgqrs__val *now = &x->call->scalars[x->shape->nargs - 1 - x->shape->narrays];
+    for (uint8_t p = part->narrays; p < part->narrays + part->nscalars && rc == PGQRS__ENGINE_OK;
+         p++)
+        rc = engine->bind(x->conn, part->stmt, part->params[p],
+                          &x->call->scalars[part->params[p] - 1 - x->shape->narrays]);
+    if (rc != PGQRS__ENGINE_OK || !part->uses_now)
+        return rc;
+    now = &x->call->scalars[x->shape->nargs - 1 - x->shape->narrays];
+    return now->kind == PGQRS__KIND_NULL
+               ? bind_i64(x->conn, part->stmt, x->shape->nargs, x->line->now_us)
+               : engine->bind(x->conn, part->stmt, x->shape->nargs, now);
+}
 
-            rc = now->kind == PGQRS__KIND_NULL
-                     ? sqlite3_bind_int64(part->stmt, x->shape->nargs, x->line->now_us)
-                     : bind(part->stmt, x->shape->nargs, now);
-        }
-        if (rc != SQLITE_OK)
-            return bind_fail(x, rc, error);
-    }
-    return PGQRS_OK;
+static int bind_row(const execution *x, const pgqrs__embedded_part *part, const pgqrs__val *row,
+                    int64_t n)
+{
+    int rc = PGQRS__ENGINE_OK;
+
+    /* Where the reset leaves what is bound, this is for the first row only. */
+    if (n <= 1 || x->conn->engine->forgets)
+        rc = bind_scalars(x, part);
+    for (uint8_t p = 0; p < part->narrays && rc == PGQRS__ENGINE_OK; p++)
+        rc = x->conn->engine->bind(x->conn, part->stmt, part->params[p], &row[part->params[p] - 1]);
+    if (rc == PGQRS__ENGINE_OK && part->uses_id)
+        rc = bind_i64(x->conn, part->stmt, x->shape->nargs + 1, x->line->next);
+    if (rc == PGQRS__ENGINE_OK && part->uses_n)
+        rc = bind_i64(x->conn, part->stmt, x->shape->nargs + 2, n);
+    return rc;
 }
 
 /* One argument row, through every part. */
 static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64_t n,
                                 pgqrs_error *error)
 {
-    int changes = sqlite3_total_changes(x->conn->handle);
+    int64_t changes = x->conn->changes;
 
     for (size_t i = 0; i < x->sql->nparts; i++) {
-        const pgqrs__sqlite_part *part = &x->prepared->parts[i];
-        pgqrs_status              status;
-        int                       rc = SQLITE_OK;
+        const pgqrs__embedded_part *part = &x->prepared->parts[i];
+        int                         rc   = bind_row(x, part, row, n);
+        pgqrs_status                status;
 
-        for (uint8_t p = 0; p < part->narrays && rc == SQLITE_OK; p++)
-            rc = bind(part->stmt, part->params[p], &row[part->params[p] - 1]);
-        if (rc == SQLITE_OK && part->uses_id)
-            rc = sqlite3_bind_int64(part->stmt, x->shape->nargs + 1, x->line->next);
-        if (rc == SQLITE_OK && part->uses_n)
-            rc = sqlite3_bind_int64(part->stmt, x->shape->nargs + 2, n);
-        if (rc != SQLITE_OK)
+        if (rc != PGQRS__ENGINE_OK)
             return bind_fail(x, rc, error);
         status = step(x, part, error);
         if (status != PGQRS_OK)
@@ -228,7 +205,7 @@ static pgqrs_status execute_row(const execution *x, const pgqrs__val *row, int64
     }
     /* Numbers for a row that changed nothing are not used up: looking for work to do writes
      * nothing. */
-    if (x->sql->ids > 0 && sqlite3_total_changes(x->conn->handle) != changes)
+    if (x->sql->ids > 0 && x->conn->changes != changes)
         x->line->next += x->sql->ids;
     return PGQRS_OK;
 }
@@ -238,20 +215,18 @@ static pgqrs_status execute(pgqrs__conn *conn, pgqrs__call *call, line *l, pgqrs
     execution    x = { .conn  = conn,
                        .call  = call,
                        .shape = &pgqrs__shapes[call->stmt],
-                       .sql   = &pgqrs__sql_sqlite[call->stmt],
+                       .sql   = &conn->engine->sql[call->stmt],
                        .line  = l };
     int64_t      n = 0;
     pgqrs_status status;
 
-    status = pgqrs__sqlite_prepare(conn, call->stmt, &x.prepared, error);
+    status = pgqrs__embedded_prepare(conn, call->stmt, &x.prepared, error);
     if (status != PGQRS_OK)
         return status;
     if (x.sql->ids > 0
         || (x.prepared->uses_now
             && call->scalars[x.shape->nargs - 1 - x.shape->narrays].kind == PGQRS__KIND_NULL))
         status = line_read(conn, l, error);
-    if (status == PGQRS_OK)
-        status = bind_scalars(&x, error);
     if (status == PGQRS_OK && !x.shape->many)
         return execute_row(&x, NULL, 0, error);
     for (size_t p = 0; p < call->nparts; p++) {
@@ -264,25 +239,25 @@ static pgqrs_status execute(pgqrs__conn *conn, pgqrs__call *call, line *l, pgqrs
 /* --- Transactions ------------------------------------------------------------------------- */
 
 /* A read needs a transaction of its own when it is more than one SQL statement. */
-static bool is_one_statement(const pgqrs__call *calls, size_t ncalls)
+static bool is_one_statement(const pgqrs__engine *engine, const pgqrs__call *calls, size_t ncalls)
 {
-    return ncalls == 1 && pgqrs__sql_sqlite[calls[0].stmt].nparts == 1
+    return ncalls == 1 && engine->sql[calls[0].stmt].nparts == 1
            && (!pgqrs__shapes[calls[0].stmt].many
                || (calls[0].nparts == 1 && calls[0].parts[0].nrows <= 1));
 }
 
-/* Undo the transaction, unless SQLite has done so by itself. */
+/* Undo the transaction, unless the engine has done so by itself. */
 static void roll_back(pgqrs__conn *conn)
 {
-    if (sqlite3_get_autocommit(conn->handle))
+    if (!conn->engine->in_transaction(conn))
         return;
-    if (pgqrs__sqlite_do(conn, PGQRS__SQLITE_ROLLBACK, NULL) != PGQRS_OK)
+    if (pgqrs__embedded_do(conn, PGQRS__EMBEDDED_ROLLBACK, NULL) != PGQRS_OK)
         conn->broken = true;
 }
 
 static pgqrs_status commit(pgqrs__conn *conn, pgqrs_error *error)
 {
-    pgqrs_status status = pgqrs__sqlite_do(conn, PGQRS__SQLITE_COMMIT, error);
+    pgqrs_status status = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_COMMIT, error);
 
     if (status != PGQRS_OK)
         roll_back(conn);
@@ -293,14 +268,14 @@ static pgqrs_status commit(pgqrs__conn *conn, pgqrs_error *error)
 static pgqrs_status execute_all(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
                                 bool *out_announce, pgqrs_error *error)
 {
-    int          changes = sqlite3_total_changes(conn->handle);
+    int64_t      changes = conn->changes;
     line         l       = { .known = false };
     pgqrs_status status  = PGQRS_OK;
 
     for (size_t i = 0; i < ncalls && status == PGQRS_OK; i++)
         status = execute(conn, &calls[i], &l, error);
     if (status == PGQRS_OK)
-        status = line_write(conn, &l, sqlite3_total_changes(conn->handle) != changes, error);
+        status = line_write(conn, &l, conn->changes != changes, error);
     *out_announce = l.known && l.next != l.first;
     return status;
 }
@@ -314,7 +289,7 @@ static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncal
 
     if (status != PGQRS_OK)
         return status;
-    status = pgqrs__sqlite_do(conn, PGQRS__SQLITE_BEGIN_WRITE, error);
+    status = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_BEGIN_WRITE, error);
     if (status == PGQRS_OK) {
         status = execute_all(conn, calls, ncalls, &announce, error);
         if (status == PGQRS_OK)
@@ -335,7 +310,7 @@ static pgqrs_status run_write(pgqrs__conn *conn, pgqrs__call *calls, size_t ncal
 static pgqrs_status run_read(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
                              pgqrs_error *error)
 {
-    bool         alone  = is_one_statement(calls, ncalls);
+    bool         alone  = is_one_statement(conn->engine, calls, ncalls);
     bool         shared = conn->db->path == NULL;
     bool         announce;
     pgqrs_status status = PGQRS_OK;
@@ -345,7 +320,7 @@ static pgqrs_status run_read(pgqrs__conn *conn, pgqrs__call *calls, size_t ncall
     if (status != PGQRS_OK)
         return status;
     if (!alone)
-        status = pgqrs__sqlite_do(conn, PGQRS__SQLITE_BEGIN_READ, error);
+        status = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_BEGIN_READ, error);
     if (status == PGQRS_OK)
         status = execute_all(conn, calls, ncalls, &announce, error);
     if (!alone && status == PGQRS_OK)
@@ -357,10 +332,10 @@ static pgqrs_status run_read(pgqrs__conn *conn, pgqrs__call *calls, size_t ncall
     return status;
 }
 
-/* SQLite undoes the whole transaction after some errors, and then says so in this way. */
+/* An engine undoes the whole transaction after some errors, and then says so in this way. */
 static pgqrs_status check_open(const pgqrs__conn *conn, pgqrs_error *error)
 {
-    if (!sqlite3_get_autocommit(conn->handle))
+    if (conn->engine->in_transaction(conn))
         return PGQRS_OK;
     if (conn->adopted) {
         pgqrs__fail(error, PGQRS_ESTATE, PGQRS_OBJECT_STORE,
@@ -387,25 +362,25 @@ static pgqrs_status run_inside(pgqrs__conn *conn, pgqrs__call *calls, size_t nca
     pgqrs_status status = check_open(conn, error);
 
     if (status == PGQRS_OK)
-        status = pgqrs__sqlite_do(conn, PGQRS__SQLITE_SAVEPOINT, error);
+        status = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_SAVEPOINT, error);
     if (status != PGQRS_OK)
         return status;
     status = execute_all(conn, calls, ncalls, &announce, error);
     if (status == PGQRS_OK)
-        status = pgqrs__sqlite_do(conn, PGQRS__SQLITE_RELEASE, error);
+        status = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_RELEASE, error);
     if (status == PGQRS_OK) {
         conn->announce = conn->announce || announce;
         return PGQRS_OK;
     }
-    if (!sqlite3_get_autocommit(conn->handle)
-        && (pgqrs__sqlite_do(conn, PGQRS__SQLITE_ROLLBACK_TO, NULL) != PGQRS_OK
-            || pgqrs__sqlite_do(conn, PGQRS__SQLITE_RELEASE, NULL) != PGQRS_OK))
+    if (conn->engine->in_transaction(conn)
+        && (pgqrs__embedded_do(conn, PGQRS__EMBEDDED_ROLLBACK_TO, NULL) != PGQRS_OK
+            || pgqrs__embedded_do(conn, PGQRS__EMBEDDED_RELEASE, NULL) != PGQRS_OK))
         roll_back(conn);
     return status;
 }
 
-pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
-                               pgqrs__mode mode, int64_t deadline_us, pgqrs_error *error)
+pgqrs_status pgqrs__embedded_run(pgqrs__conn *conn, pgqrs__call *calls, size_t ncalls,
+                                 pgqrs__mode mode, int64_t deadline_us, pgqrs_error *error)
 {
     conn->deadline_us = deadline_us;
     if (conn->adopted)
@@ -423,7 +398,7 @@ pgqrs_status pgqrs__sqlite_run(pgqrs__conn *conn, pgqrs__call *calls, size_t nca
     return pgqrs__fail(error, PGQRS_EINTERNAL, PGQRS_OBJECT_STORE, "unknown mode");
 }
 
-pgqrs_status pgqrs__sqlite_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
+pgqrs_status pgqrs__embedded_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_error *error)
 {
     pgqrs_status status = pgqrs__filelock_take(conn->db->lock, deadline_us, error);
 
@@ -431,7 +406,7 @@ pgqrs_status pgqrs__sqlite_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_e
         return status;
     conn->deadline_us = deadline_us;
     conn->announce    = false;
-    status            = pgqrs__sqlite_do(conn, PGQRS__SQLITE_BEGIN_WRITE, error);
+    status            = pgqrs__embedded_do(conn, PGQRS__EMBEDDED_BEGIN_WRITE, error);
     if (status == PGQRS_OK)
         conn->open = true;
     else
@@ -439,14 +414,15 @@ pgqrs_status pgqrs__sqlite_begin(pgqrs__conn *conn, int64_t deadline_us, pgqrs_e
     return status;
 }
 
-pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us,
-                               pgqrs_error *error)
+pgqrs_status pgqrs__embedded_end(pgqrs__conn *conn, bool keep, int64_t deadline_us,
+                                 pgqrs_error *error)
 {
     pgqrs__db   *db     = conn->db;
     pgqrs_status status = PGQRS_OK;
 
     conn->deadline_us = deadline_us;
-    pgqrs__sqlite_take_back(conn);
+    if (conn->lent && conn->engine->take_back != NULL)
+        conn->engine->take_back(conn);
     if (keep) {
         status = check_open(conn, error);
         if (status == PGQRS_OK)
@@ -463,4 +439,10 @@ pgqrs_status pgqrs__sqlite_end(pgqrs__conn *conn, bool keep, int64_t deadline_us
     if (conn->announce)
         pgqrs__filelock_announce(db->lock);
     return PGQRS_OK;
+}
+
+void *pgqrs__embedded_lend(pgqrs__conn *conn)
+{
+    conn->lent = true;
+    return conn->handle;
 }
