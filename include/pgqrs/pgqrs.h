@@ -280,8 +280,8 @@ PGQRS_API void                     pgqrs_plan_free(pgqrs_plan *plan);
 
 /** What a store is, for people. Read-only; a later version may add fields at the end. */
 typedef struct pgqrs_description {
-    const char *backend;        /**< "postgres", "sqlite" */
-    const char *version;        /**< of the server; of SQLite, the library's */
+    const char *backend;        /**< "postgres", "sqlite", "turso" */
+    const char *version;        /**< of the server; of SQLite and Turso, the library's */
     const char *schema;         /**< PostgreSQL: where the tables are; else NULL */
     int         schema_version; /**< of the tables; 0: not installed */
     int         needed_version; /**< that this library installs */

@@ -2,6 +2,7 @@
  * plain steps that put messages in with their record [G-52]. */
 #include <pgqrs/postgres.h>
 #include <pgqrs/sqlite.h>
+#include <pgqrs/turso.h>
 
 #include "core/step.h"
 #include "util/clock.h"
@@ -188,6 +189,11 @@ struct pg_conn *pgqrs_step_pgconn(pgqrs_step *step)
 struct sqlite3 *pgqrs_step_sqlite3(pgqrs_step *step)
 {
     return native(step, "sqlite:");
+}
+
+struct turso_connection *pgqrs_step_turso(pgqrs_step *step)
+{
+    return native(step, "turso:");
 }
 
 /* --- Sending ---------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  */
 #include <pgqrs/postgres.h>
 #include <pgqrs/sqlite.h>
+#include <pgqrs/turso.h>
 #include <pgqrs/workflow.h>
 
 #include "core/core.h"
@@ -23,6 +24,7 @@ static void g51_effect_messages_and_record_are_one_commit(void **state)
     assert_int_equal(PGQRS_STEP_SUCCESS, step_record(w, pgqrs_run_id(run), "charge").status);
     assert_null(pgqrs_step_pgconn(step)); /* given back */
     assert_null(pgqrs_step_sqlite3(step));
+    assert_null(pgqrs_step_turso(step));
 
     /* The next execution gets the result and opens nothing. */
     drop_run(w, run);
@@ -33,6 +35,7 @@ static void g51_effect_messages_and_record_are_one_commit(void **state)
     assert_string_equal("{\"ok\":true}", pgqrs_step_output(step));
     assert_null(pgqrs_step_pgconn(step));
     assert_null(pgqrs_step_sqlite3(step));
+    assert_null(pgqrs_step_turso(step));
     assert_run(PGQRS_OK, run, pgqrs_run_succeed(run, NULL));
     assert_done(w, 1);
 }
@@ -365,7 +368,7 @@ static void g51_a_database_in_memory_does_it_too(void **state)
     pgqrs_store *store = NULL;
     if (w->postgres)
         skip();
-    assert_ok(pgqrs_open("sqlite::memory:", NULL, &store, &failure));
+    assert_ok(pgqrs_open(w->turso ? "turso::memory:" : "sqlite::memory:", NULL, &store, &failure));
     assert_ok(pgqrs_install(store, &failure));
     assert_ok(pgqrs_workflow_ensure(store, "flow", NULL, &failure));
     assert_ok(pgqrs_queue_ensure(store, "receipts", NULL, &failure));

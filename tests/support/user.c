@@ -2,6 +2,9 @@
 
 #include <pgqrs/postgres.h>
 #include <pgqrs/sqlite.h>
+#include <pgqrs/turso.h>
+
+#include "support/raw_turso.h"
 
 #ifdef PGQRS_HAVE_POSTGRES
 #include <libpq-fe.h>
@@ -40,6 +43,8 @@ static bool run_sqlite(struct sqlite3 *db, const char *sql)
 void user_open(user *u, world *w)
 {
     *u = (user){ .w = w };
+    if (w->turso)
+        skip(); /* no connection of Turso's is adopted */
 #ifdef PGQRS_HAVE_POSTGRES
     if (w->postgres) {
         char sql[128];
@@ -108,9 +113,14 @@ bool step_try(world *w, pgqrs_step *step, const char *sql)
 {
     struct pg_conn *pg     = pgqrs_step_pgconn(step);
     struct sqlite3 *sqlite = pgqrs_step_sqlite3(step);
+    raw_turso       turso  = { .connection = pgqrs_step_turso(step) };
     char            path[128];
 
-    assert_true(w->postgres ? pg != NULL && sqlite == NULL : pg == NULL && sqlite != NULL);
+    assert_true((pg != NULL) == w->postgres);
+    assert_true((turso.connection != NULL) == w->turso);
+    assert_true((sqlite != NULL) == (!w->postgres && !w->turso));
+    if (w->turso)
+        return raw_turso_run(&turso, sql, NULL, NULL) == 0;
     if (!w->postgres)
         return run_sqlite(sqlite, sql);
     (void)snprintf(path, sizeof(path), "SET LOCAL search_path = %s", w->schema);
