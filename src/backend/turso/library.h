@@ -58,8 +58,7 @@ enum {
  * turso_statement_finalize() is not among them, and must not be: after BUSY it runs the statement
  * to its end, so a write that was reported as failed appears. Statements are reset, and dropped
  * by deinit. */
-#define TURSO_MAP(X)                                                                             \
-    X(const char *, version, (void))                                                             \
+#define TURSO_CALLS(X)                                                                           \
     X(int, database_new, (const turso_config *config, turso_database **out, const char **error)) \
     X(int, database_open, (turso_database * db, const char **error))                             \
     X(int, database_connect, (turso_database * db, turso_connection * *out, const char **error)) \
@@ -87,6 +86,8 @@ enum {
     X(int, statement_bind_positional_text,                                                       \
       (turso_statement * stmt, size_t at, const char *text, size_t len))                         \
     X(void, str_deinit, (const char *text))
+
+#define TURSO_MAP(X) X(const char *, version, (void)) TURSO_CALLS(X)
 
 /** Its functions; set by pgqrs__turso_load(), and never changed again. */
 typedef struct pgqrs__turso_functions {
