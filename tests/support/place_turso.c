@@ -13,6 +13,7 @@ void place_make_turso(world *w)
     }
     place_folder(w);
     (void)snprintf(w->dsn, sizeof(w->dsn), "turso://%s", w->path);
+    (void)snprintf(w->direct, sizeof(w->direct), "%s", w->dsn);
 }
 
 typedef struct first_value {
