@@ -28,7 +28,7 @@ TOKEN = re.compile(
 )
 FALLIBLE = re.compile(r"\bPGQRS_API\s+(?:PGQRS_CHECK\s+)?pgqrs_status\b")
 # These speak with no database.
-SILENT = {"pgqrs_batch_status", "pgqrs_completions_new", "pgqrs_step_end"}
+SILENT = {"pgqrs_batch_status", "pgqrs_completions_new", "pgqrs_step_end", "pgqrs_turso_load"}
 BEGIN, END = "functions, by tools/check_docs.py --write", "end of functions"
 
 Function = tuple[str, str, bool]

@@ -12,11 +12,6 @@
 #include <sqlite3.h>
 #endif
 
-static void other_dsn(const world *w, char *out, size_t size)
-{
-    (void)snprintf(out, size, "sqlite://%s", w->path);
-}
-
 static pgqrs_status try_open(const char *dsn)
 {
     pgqrs_store *store  = NULL;
@@ -84,6 +79,11 @@ static void g80_the_same_process_opens_a_file_as_often_as_it_likes(void **state)
 }
 
 #ifdef PGQRS_HAVE_SQLITE
+
+static void other_dsn(const world *w, char *out, size_t size)
+{
+    (void)snprintf(out, size, "sqlite://%s", w->path);
+}
 
 /* By every name that the file has. */
 static void g81_a_second_engine_in_the_process_is_refused(void **state)
