@@ -56,17 +56,19 @@ static void raw_unlock(raw_turso *raw)
     raw_turso_close(raw);
 }
 
-/* Turso's own way of ending a statement would run it now, behind the answer. */
+/* Turso's own way of ending a statement would run it then, behind the answer. */
 static void a_write_that_was_refused_as_busy_does_not_appear(void **state)
 {
-    world    *w   = *state;
-    line      l   = dial(w);
+    world               *w      = *state;
+    line                 l      = dial(w);
+    const pgqrs__engine *engine = l.conn->engine;
+    static const char    sql[]  = "INSERT INTO pgqrs_waiters (queue_id, until) VALUES (7, 7)";
+    void                *stmt   = NULL;
+    assert_int_equal(PGQRS__ENGINE_OK, engine->prepare(l.conn, sql, true, &stmt, NULL));
     raw_turso raw = raw_lock(w);
-    assert_status(PGQRS_EBUSY, pgqrs__embedded_text(l.conn,
-                                                    "INSERT INTO pgqrs_waiters (queue_id, until)"
-                                                    " VALUES (7, 7)",
-                                                    "case", &failure));
-    raw_unlock(&raw);
+    assert_true(engine->is_busy(engine->step(l.conn, stmt)));
+    raw_unlock(&raw); /* nothing is in its way any more */
+    engine->drop(stmt);
     assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_waiters"));
     hang_up(&l);
     assert_int_equal(0, sql_number(w, "SELECT count(*) FROM pgqrs_waiters"));
@@ -108,8 +110,15 @@ static pgqrs_status refuse_row(pgqrs__call *call, const pgqrs__val *cols)
     return PGQRS_ENOMEM;
 }
 
-/* An open statement hides a commit on its connection from everybody else. */
-static void an_answer_that_was_not_read_to_its_end_hides_no_commit(void **state)
+static pgqrs_status count_row(pgqrs__call *call, const pgqrs__val *cols)
+{
+    (void)cols;
+    *(int *)call->user += 1;
+    return PGQRS_OK;
+}
+
+/* A statement that is left open goes on where it was, and may hide what its connection commits. */
+static void an_answer_that_was_not_read_to_its_end_leaves_nothing_open(void **state)
 {
     world *w = *state;
     for (int i = 0; i < 3; i++) {
@@ -121,11 +130,19 @@ static void an_answer_that_was_not_read_to_its_end_hides_no_commit(void **state)
     pgqrs__call list = { .stmt = PGQRS__STMT_QUEUE_LIST, .on_row = refuse_row };
     assert_status(PGQRS_ENOMEM,
                   l.backend->run(l.conn, &list, 1, PGQRS__MODE_READ, INT64_MAX, &failure));
+    /* a write that is its own transaction, and one in a transaction of ours */
+    assert_ok(pgqrs__embedded_text(
+        l.conn, "INSERT INTO pgqrs_waiters (queue_id, until) VALUES (8, 8)", "case", &failure));
+    assert_int_equal(1, sql_number(w, "SELECT count(*) FROM pgqrs_waiters"));
     const pgqrs__val scalars[] = { { .kind = PGQRS__KIND_INT, .as.i = 1 },
                                    { .kind = PGQRS__KIND_INT, .as.i = 7 } };
     pgqrs__call      set       = { .stmt = PGQRS__STMT_WAITER_SET, .scalars = scalars };
     assert_ok(l.backend->run(l.conn, &set, 1, PGQRS__MODE_WRITE, INT64_MAX, &failure));
-    assert_int_equal(1, sql_number(w, "SELECT count(*) FROM pgqrs_waiters"));
+    assert_int_equal(2, sql_number(w, "SELECT count(*) FROM pgqrs_waiters"));
+    int         rows  = 0;
+    pgqrs__call again = { .stmt = PGQRS__STMT_QUEUE_LIST, .on_row = count_row, .user = &rows };
+    assert_ok(l.backend->run(l.conn, &again, 1, PGQRS__MODE_READ, INT64_MAX, &failure));
+    assert_int_equal(3, rows);
     hang_up(&l);
 }
 
@@ -225,6 +242,23 @@ static void a_writer_has_the_file_from_its_first_statement_on(void **state)
     pgqrs__call list = { .stmt = PGQRS__STMT_QUEUE_LIST };
     assert_ok(l.backend->run(l.conn, &list, 1, PGQRS__MODE_INSIDE, INT64_MAX, &failure));
     assert_ok(l.backend->end(l.conn, true, INT64_MAX, &failure));
+    hang_up(&l);
+}
+
+/* They wait in order of arrival for their turn, not at Turso's lock, where whoever asks again
+ * soonest gets it. */
+static void a_writer_waits_for_its_turn_and_not_at_the_lock(void **state)
+{
+    world       *w = *state;
+    line         l = dial(w);
+    pgqrs__conn *other;
+    assert_ok(l.backend->connect(l.db, &other, &failure));
+    assert_ok(l.backend->begin(l.conn, INT64_MAX, &failure));
+    assert_status(PGQRS_ETIMEDOUT, l.backend->begin(other, 0, &failure)); /* else it is EBUSY */
+    assert_ok(l.backend->end(l.conn, true, INT64_MAX, &failure));
+    assert_ok(l.backend->begin(other, 0, &failure));
+    assert_ok(l.backend->end(other, true, INT64_MAX, &failure));
+    l.backend->disconnect(other, false);
     hang_up(&l);
 }
 
@@ -340,11 +374,12 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(a_write_that_was_refused_as_busy_does_not_appear),
         CASE_REAL(waiting_for_a_lock_costs_no_processor),
-        CASE(an_answer_that_was_not_read_to_its_end_hides_no_commit),
+        CASE(an_answer_that_was_not_read_to_its_end_leaves_nothing_open),
         CASE_BARE(no_temporary_files_are_made),
         CASE(every_row_has_what_was_bound_once),
         CASE(numbers_are_used_by_what_changed_something),
         CASE(a_writer_has_the_file_from_its_first_statement_on),
+        CASE(a_writer_waits_for_its_turn_and_not_at_the_lock),
         CASE_REAL(writers_of_many_stores_never_meet),
         CASE_REAL(g42_a_commit_that_the_disk_refused_may_have_happened),
         CASE(a_commit_that_is_refused_leaves_no_transaction_open),
