@@ -67,7 +67,8 @@ void cli_help_overview(FILE *out)
     flags_of(out, cli_common_flags);
     flags_of(out, CLI_BIT(FLAG_VERSION));
     (void)fputs("\nA DSN is postgresql://user@host:port/database, sqlite:///absolute/path or "
-                "sqlite://path.\n"
+                "sqlite://path,\n"
+                "turso:///absolute/path or turso://path.\n"
                 "\"pgqrs help COMMAND\" says more; so do pgqrs(1) and docs/cli.md.\n",
                 out);
 }

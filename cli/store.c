@@ -8,7 +8,13 @@
 
 #define PAYLOAD_MAX (INT64_C(64) << 20) /* what the library can be told at most */
 
-static const char sqlite[] = "sqlite://";
+/* Of the DSNs that name a file, and of a database in memory instead. */
+static const struct {
+    const char *scheme;
+    const char *in_memory;
+} files[] = { { "sqlite://", "sqlite::memory:" }, { "turso://", "turso::memory:" } };
+
+enum { FILES = sizeof(files) / sizeof(files[0]) };
 
 static const char *dsn_of(const cli *c)
 {
@@ -58,10 +64,21 @@ static cli_exit open_dsn(cli *c, const char *dsn)
     return CLI_OK;
 }
 
-/* The file of a SQLite DSN; NULL for other DSNs, and for a database in memory. */
+/* Which of the files a DSN is of; FILES for other DSNs, and for a database in memory. */
+static int kind_of(const char *dsn)
+{
+    int i = 0;
+
+    while (i < FILES && strncmp(dsn, files[i].scheme, strlen(files[i].scheme)) != 0)
+        i++;
+    return i;
+}
+
 static const char *file_of(const char *dsn)
 {
-    return strncmp(dsn, sqlite, strlen(sqlite)) == 0 ? dsn + strlen(sqlite) : NULL;
+    const int kind = kind_of(dsn);
+
+    return kind < FILES ? dsn + strlen(files[kind].scheme) : NULL;
 }
 
 static bool lacks_file(const char *file)
@@ -78,8 +95,9 @@ static cli_exit find_dsn(const cli *c, const char **out_dsn)
     *out_dsn = dsn_of(c);
     if (*out_dsn == NULL)
         return cli_usage(c, "Give --dsn DSN, or set PGQRS_DSN.", "no store was named");
-    if (c->values[FLAG_SCHEMA] != NULL && strncmp(*out_dsn, "sqlite:", 7) == 0)
-        return cli_usage(c, NULL, "--schema is for PostgreSQL: a SQLite file has no schemas");
+    if (c->values[FLAG_SCHEMA] != NULL
+        && (strncmp(*out_dsn, "sqlite:", 7) == 0 || strncmp(*out_dsn, "turso:", 6) == 0))
+        return cli_usage(c, NULL, "--schema is for PostgreSQL: a file has no schemas");
     return CLI_OK;
 }
 
@@ -104,7 +122,7 @@ cli_exit cli_open_to_plan(cli *c)
 
     if (rc != CLI_OK)
         return rc;
-    return open_dsn(c, lacks_file(file_of(dsn)) ? "sqlite::memory:" : dsn);
+    return open_dsn(c, lacks_file(file_of(dsn)) ? files[kind_of(dsn)].in_memory : dsn);
 }
 
 /* --- Names of queues -------------------------------------------------------------------------- */

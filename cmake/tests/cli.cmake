@@ -1,8 +1,8 @@
-# tests/cli/test_X.py -> tests cli.X.sqlite and cli.X.postgres: the program, as it is used.
+# tests/cli/test_X.py -> tests cli.X.sqlite, cli.X.postgres and cli.X.turso: the program, as it is used.
 # tests/cli/helpers/scene.c makes what they look at.
 
 add_executable(cli_scene ${tests_dir}/cli/helpers/scene.c)
-target_link_libraries(cli_scene PRIVATE pgqrs_test_options)
+target_link_libraries(cli_scene PRIVATE ${support})
 set(cli_environment
     PYTHONDONTWRITEBYTECODE=1
     PGQRS_TEST_CLI=$<TARGET_FILE:pgqrs_cli>
@@ -18,14 +18,15 @@ foreach(script IN LISTS cli_scripts)
     cmake_path(GET script STEM stem)
     string(REGEX REPLACE "^test_" "" name ${stem})
     foreach(backend IN LISTS pgqrs_dialects)
-        if(backend STREQUAL "turso") # they look at a store from several processes
-            continue()
-        endif()
         set(test cli.${name}.${backend})
+        set(environment ${cli_environment} PGQRS_TEST_BACKEND=${backend})
+        if(backend STREQUAL "turso")
+            list(APPEND environment ${turso_environment})
+        endif()
         add_test(NAME ${test} COMMAND ${Python3_EXECUTABLE} ${script}
                  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
         set_tests_properties(${test} PROPERTIES
             TIMEOUT ${PGQRS_TEST_TIMEOUT} SKIP_RETURN_CODE 77 LABELS "cli;${backend}"
-            ENVIRONMENT "${cli_environment};PGQRS_TEST_BACKEND=${backend}")
+            ENVIRONMENT "${environment}")
     endforeach()
 endforeach()

@@ -6,6 +6,7 @@ PGQRS_TEST_PG is a server's DSN; if that is a pooler, PGQRS_TEST_PG_DIRECT is th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import termios
 import unittest
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ CLI = os.environ.get("PGQRS_TEST_CLI", "build/release/bin/pgqrs")
 SCENE = os.environ.get("PGQRS_TEST_SCENE", "build/release/bin/cli_scene")
 BACKEND = os.environ.get("PGQRS_TEST_BACKEND", "sqlite")
 POOLED = "PGQRS_TEST_PG_DIRECT" in os.environ
+TURSO = os.environ.get("PGQRS_TURSO_LIBRARY", "")
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 
@@ -80,8 +83,10 @@ class Case(unittest.TestCase):
             self.addCleanup(self.sql, f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
         else:
             self.path = Path(self.folder.name) / "store.db"
-            self.dsn = f"sqlite://{self.path}"
+            self.dsn = f"{BACKEND}://{self.path}"
         self.env["PGQRS_DSN"] = self.dsn
+        if TURSO:
+            self.env["PGQRS_TURSO_LIBRARY"] = TURSO
 
     # --- Running it ---
 
@@ -166,6 +171,14 @@ class Case(unittest.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         return done.stdout
 
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[int]:
+        """Another process has the store open meanwhile."""
+        command = [SCENE, self.dsn, self.schema, "hold"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            yield int(process.stdout.readline())
+            process.stdin.close()
+
     def sql(self, text: str) -> None:
         self.scene("sql", stdin=text)
 
@@ -196,5 +209,8 @@ def commands() -> list[dict[str, Any]]:
 def main() -> None:
     if BACKEND == "postgres" and "PGQRS_TEST_PG" not in os.environ:
         print("PGQRS_TEST_PG does not say where a server is: skipped")
+        sys.exit(77)
+    if BACKEND == "turso" and not Path(TURSO).exists():
+        print("PGQRS_TURSO_LIBRARY does not say where Turso is: skipped")
         sys.exit(77)
     unittest.main()

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import unittest
 
-from harness import BACKEND, FAILED, NOT_FOUND, OK, POOLED, REFUSED, SCHEMA, USAGE, Case, main
+from harness import (
+    AGAIN,
+    BACKEND,
+    FAILED,
+    NOT_FOUND,
+    OK,
+    POOLED,
+    REFUSED,
+    SCHEMA,
+    TURSO,
+    USAGE,
+    Case,
+    main,
+)
 
 
 class Install(Case):
@@ -28,7 +42,7 @@ class Install(Case):
         table = self.pgqrs("install", "--dry-run")
         self.assertEqual(["VERSION", "MIGRATION", "1", "tables"], table.out.split()[:4])
         self.assertIn("nothing was changed", table.err)
-        if BACKEND == "sqlite":
+        if BACKEND != "postgres":
             self.assertEqual([], os.listdir(self.folder.name))
         self.pgqrs("verify", code=SCHEMA)
         self.pgqrs("install")
@@ -107,17 +121,17 @@ class Install(Case):
     def test_roles_that_make_no_sense(self) -> None:
         for bad in ("", ",", "a,b,c"):
             self.fails(USAGE, "not PRODUCER,WORKER", "install", "--roles", bad)
-        if BACKEND == "sqlite":
+        if BACKEND != "postgres":
             self.fails(REFUSED, "has no roles", "install", "--roles", "a,b")
         self.pgqrs("verify", code=SCHEMA)
 
-    @unittest.skipUnless(BACKEND == "sqlite", "of files")
+    @unittest.skipIf(BACKEND == "postgres", "of files")
     def test_only_installing_makes_a_file(self) -> None:
         for command in (["verify"], ["queue", "ls"], ["enqueue", "tasks", "1"], ["stats"]):
             self.fails(SCHEMA, "there is no file", *command)
         self.assertEqual([], os.listdir(self.folder.name))
         self.fails(USAGE, "--schema is for PostgreSQL", "install", "--schema", "x")
-        self.fails(USAGE, "folder does not exist", "install", "--dsn", f"sqlite://{self.path}/x/y")
+        self.fails(USAGE, "folder does not exist", "install", "--dsn", f"{self.dsn}/x/y")
 
 
 class Verify(Case):
@@ -211,6 +225,30 @@ class Version(Case):
         report = self.pgqrs("version", "--json", code=OK).document()
         self.assertEqual(BACKEND, report["backend"])
         self.assertEqual(1, report["schema_version"])
+
+
+@unittest.skipUnless(BACKEND == "turso", "of Turso")
+class Turso(Case):
+    def test_the_engine_its_version_and_its_path_are_told(self) -> None:
+        self.install()
+        told = rf"0\.8\.\d+, from {re.escape(TURSO)}"
+        for command in ("version", "verify"):
+            self.assertRegex(self.pgqrs(command).out, rf"(?i)\bturso {told}")
+            self.assertRegex(self.pgqrs(command, "--json").document()["version"], rf"^{told}$")
+
+    def test_without_its_library_it_is_told_what_to_do(self) -> None:
+        none = {"PGQRS_TURSO_LIBRARY": "/nowhere/libpgqrs_turso.so"}
+        said = self.fails(USAGE, "/nowhere/libpgqrs_turso.so", "install", env=none)
+        for way in ("make turso", "pip install pgqrs[turso]"):
+            self.assertIn(way, said.err)
+
+    def test_g80_the_program_is_told_who_has_the_file(self) -> None:
+        self.install()
+        with self.holding() as holder:
+            for command in (["queue", "ls"], ["enqueue", "tasks", "1"], ["verify"], ["install"]):
+                said = self.fails(AGAIN, f"process {holder} ", *command)
+                self.assertIn("one process at a time", said.err)
+        self.pgqrs("verify")
 
 
 if __name__ == "__main__":

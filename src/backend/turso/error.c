@@ -71,8 +71,7 @@ static pgqrs_status by_code(const pgqrs__db *db, int rc, const char *text, pgqrs
 
 pgqrs_status pgqrs__turso_fail(pgqrs__conn *conn, int rc, const char *what, pgqrs_error *error)
 {
-    pgqrs_status status =
-        rc == TURSO_ERROR ? pgqrs__backend_undone(conn->said, error) : PGQRS_OK;
+    pgqrs_status status = rc == TURSO_ERROR ? pgqrs__backend_undone(conn->said, error) : PGQRS_OK;
 
     if (status != PGQRS_OK) {
         pgqrs__embedded_sqlstate(error, "22P02");

@@ -5,8 +5,9 @@
  *     scene DSN SCHEMA runs WORKFLOW N N runs that nobody works on
  *     scene DSN SCHEMA run-with N      a run of "long" with N steps; prints its id
  *     scene DSN SCHEMA sql             run the SQL on standard input
+ *     scene DSN SCHEMA hold            say its process, and have the store until the input ends
  *
- * SCHEMA is "-" for SQLite. The clock begins at 2025-01-31T12:00:00Z and moves as the scene says.
+ * SCHEMA is "-" for files. The clock begins at 2025-01-31T12:00:00Z and moves as the scene says.
  */
 #include <pgqrs/pgqrs.h>
 
@@ -15,6 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "support/raw_turso.h"
 
 #ifdef PGQRS_HAVE_POSTGRES
 #include <libpq-fe.h>
@@ -216,6 +220,13 @@ static void run_with(int steps)
     (void)printf("%" PRId64 "\n", id);
 }
 
+static void hold(void)
+{
+    (void)printf("%ld\n", (long)getpid());
+    (void)fflush(stdout);
+    while (getchar() != EOF) {}
+}
+
 /* --- SQL -------------------------------------------------------------------------------------- */
 
 static int sql(const char *dsn)
@@ -252,6 +263,13 @@ static int sql(const char *dsn)
         (void)sqlite3_close(db);
     }
 #endif
+    if (strncmp(dsn, "turso://", 8) == 0) {
+        raw_turso raw;
+
+        code = raw_turso_open(&raw, dsn + 8) && raw_turso_run(&raw, text, NULL, NULL) == 0 ? 0 : 1;
+        (void)fputs(raw.said, stderr);
+        raw_turso_close(&raw);
+    }
     return code;
 }
 
@@ -277,6 +295,8 @@ int main(int argc, char **argv)
         runs(argv[4], atoi(argv[5]));
     else if (strcmp(what, "run-with") == 0 && argc == 5)
         run_with(atoi(argv[4]));
+    else if (strcmp(what, "hold") == 0)
+        hold();
     else
         must(PGQRS_EINVAL, PGQRS_OK, "the command line");
     pgqrs_close(store);
