@@ -1,6 +1,6 @@
-#include "support/sessions.h"
-
 #ifdef PGQRS_HAVE_POSTGRES
+
+#include "support/sessions.h"
 
 #include <stdlib.h>
 #include <unistd.h>
