@@ -13,7 +13,7 @@ static void output_of(const world *w, const char *example, char *out, size_t siz
     (void)snprintf(options, sizeof(options), "-c search_path=%s", w->schema);
     if (w->postgres)
         (void)setenv("PGOPTIONS", options, 1);
-    (void)snprintf(command, sizeof(command), EXAMPLES "/%s '%s' 2>&1", example, w->dsn);
+    (void)snprintf(command, sizeof(command), EXAMPLES "/%s '%s' 2>&1", example, w->direct);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     const size_t used = fread(out, 1, size - 1, pipe);
