@@ -23,9 +23,9 @@ SOUND = -E '^process\.mutants'
 demo: build
 	ARCHIVE_FILES=build/release/examples/archive_files tools/demo.sh '$(DSN)'
 
-# On a private PostgreSQL server and a file. BENCH=--quick takes less than a minute for each.
+# On a private PostgreSQL server and a file. BENCH=--quick takes about a minute for each.
 bench: build
-	tools/with_postgres.sh tools/bench.sh build/release/bin/pgqrs-bench $(BENCH)
+	tools/with_postgres.sh tools/bench.sh build/release/bin/pgqrs $(BENCH)
 
 test: build
 	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)

@@ -1,31 +1,24 @@
-/* Options, the place the benchmark works in, and the run over all contests. */
+/* The place the benchmark works in, and the run over all contests. */
 #include "bench.h"
 
-#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static const char usage[] =
-    "usage: pgqrs-bench [OPTION ...] DSN\n"
-    "Measures this library on a database, against baselines in the same run. It works in a schema\n"
-    "of its own (SQLite: a file of its own beside the one named), which is dropped at the end.\n"
-    "  --quick          fewer sizes, less than a minute\n"
-    "  --large          a backlog of a million, wake-ups over a minute\n"
-    "  --only TEXT      contests of this group, or with this in their name\n"
-    "  --rounds N       of every contest (5; --quick: 3)\n"
-    "  --seconds X      of every trial (1; --quick: 0.2)\n"
-    "  --json FILE      the numbers, as JSON; - is the standard output\n"
-    "  --quiet          no progress\n";
+static volatile sig_atomic_t caught;
 
-volatile sig_atomic_t bench_interrupted;
-
-static void on_interrupt(int signal_number)
+static void on_signal(int number)
 {
-    (void)signal_number;
-    bench_interrupted = 1;
+    caught = number;
+}
+
+bool bench_interrupted(void)
+{
+    return caught != 0;
 }
 
 int64_t bench_now_ns(void)
@@ -47,19 +40,26 @@ void bench_fail(bench *b, const char *format, ...)
 {
     va_list args;
 
-    atomic_store(&b->failed, true);
-    fputs("pgqrs-bench: ", stderr);
+    if (atomic_exchange(&b->failed, true))
+        return; /* the first failure is what is told */
+    b->error = (pgqrs_error){ .status = PGQRS_EDB };
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    (void)vsnprintf(b->error.message, sizeof(b->error.message), format, args);
     va_end(args);
-    fputc('\n', stderr);
+    for (size_t i = strlen(b->error.message); i > 0 && b->error.message[i - 1] == '\n'; i--)
+        b->error.message[i - 1] = '\0';
 }
 
 bool bench_ok(bench *b, pgqrs_status rc, const char *what, const pgqrs_error *error)
 {
-    if (rc != PGQRS_OK)
-        bench_fail(b, "%s: %s: %s %s", what, pgqrs_status_name(rc), error->message, error->detail);
-    return rc == PGQRS_OK;
+    if (rc == PGQRS_OK)
+        return true;
+    if (!atomic_exchange(&b->failed, true)) {
+        b->error = *error;
+        (void)snprintf(b->error.message, sizeof(b->error.message), "%s: %.200s", what,
+                       error->message);
+    }
+    return false;
 }
 
 pgqrs_store *bench_open(bench *b)
@@ -73,68 +73,101 @@ pgqrs_store *bench_open(bench *b)
                                                                                        : NULL;
 }
 
-/* --- The place -------------------------------------------------------------------------------- */
-
-static bool place_name(bench *b)
+sent sent_by(pgqrs_store *store)
 {
-    snprintf(b->schema, sizeof(b->schema), "pgqrs_bench_%ld", (long)getpid());
-    if (b->postgres)
-        snprintf(b->place, sizeof(b->place), "%s", b->dsn);
-    else if (strncmp(b->dsn, "sqlite://", 9) == 0)
-        snprintf(b->place, sizeof(b->place), "%s-bench-%ld", b->dsn, (long)getpid());
-    else {
-        bench_fail(b, "cannot work on \"%s\": name postgresql://… or sqlite:///file", b->dsn);
-        return false;
-    }
-    if (strlen(b->place) < sizeof(b->place) - 1)
-        return true;
-    bench_fail(b, "the DSN is too long");
-    return false;
+    pgqrs_counters c;
+
+    pgqrs_store_counters(store, &c);
+    return (sent){ .statements = c.statements, .round_trips = c.round_trips, .commits = c.commits };
 }
 
+int64_t lane_say(lane *l, const char *what, const pgqrs_error *error)
+{
+    (void)snprintf(l->why, sizeof(l->why), "%s: %s: %s", what, error->message, error->detail);
+    return -1;
+}
+
+/* --- The place -------------------------------------------------------------------------------- */
+
+/* What there is to work with says the DSN; whether it is one, the library. */
+static bool place_name(bench *b)
+{
+    const char *dsn  = b->options->dsn;
+    const char *path = strstr(dsn, "://");
+
+    b->postgres = strncmp(dsn, "postgres://", 11) == 0 || strncmp(dsn, "postgresql://", 13) == 0;
+#ifdef PGQRS_HAVE_SQLITE
+    b->sqlite    = !b->postgres;
+    b->same_file = strncmp(dsn, "sqlite://", 9) == 0;
+#endif
+    (void)snprintf(b->schema, sizeof(b->schema), "pgqrs_bench_%ld_%" PRIx64, (long)getpid(),
+                   (uint64_t)bench_now_ns()); /* other machines have processes of this number */
+    if (strlen(dsn) + 32 > sizeof(b->place)) {
+        bench_fail(b, "the DSN is too long");
+        return false;
+    }
+    b->apart = b->postgres || (path != NULL && path[3] != '\0');
+    if (b->postgres || path == NULL || path[3] == '\0') {
+        (void)snprintf(b->place, sizeof(b->place), "%s", dsn);
+        return true;
+    }
+    (void)snprintf(b->place, sizeof(b->place), "%s-bench-%ld", dsn, (long)getpid());
+    b->file = b->place + (path + 3 - dsn);
+    return true;
+}
+
+/* Empty tables in a place of our own. */
 static bool place_make(bench *b)
 {
     pgqrs_error error;
 
-    if (!place_name(b))
+    b->store = bench_open(b);
+    if (b->store == NULL)
         return false;
 #ifdef PGQRS_HAVE_POSTGRES
     if (b->postgres && !pg_make_place(b))
         return false;
+    b->made = b->postgres;
 #endif
-    b->store  = bench_open(b);
-    b->meters = meters_open(b);
-    return b->store != NULL && b->meters != NULL
-           && bench_ok(b, pgqrs_install(b->store, &error), "install", &error);
-}
-
-static void place_remove_file(const char *path, const char *suffix)
-{
-    char name[600];
-
-    snprintf(name, sizeof(name), "%s%s", path, suffix);
-    (void)unlink(name);
+    return bench_ok(b, pgqrs_install(b->store, &error), "install", &error);
 }
 
 static void place_drop(bench *b)
 {
-    static const char *const suffixes[] = { "",     "-wal",     "-shm",    "-pgqrs",
-                                            "-raw", "-raw-wal", "-raw-shm" };
+    static const char *const suffixes[] = { "",         "-wal", "-shm",     "-pgqrs",
+                                            "-journal", "-raw", "-raw-wal", "-raw-shm" };
 
     pgqrs_close(b->store);
-    meters_close(b->meters);
+    b->store = NULL;
 #ifdef PGQRS_HAVE_POSTGRES
-    if (b->postgres)
+    if (b->made)
         pg_drop_place(b);
+    b->made = false;
 #endif
-    for (size_t i = 0; !b->postgres && i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
-        place_remove_file(b->place + strlen("sqlite://"), suffixes[i]);
+    for (size_t i = 0; b->file != NULL && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        char name[600];
+
+        (void)snprintf(name, sizeof(name), "%s%s", b->file, suffixes[i]);
+        (void)unlink(name);
+    }
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
+static void tell(const bench *b, const contest *c, size_t number, size_t count, int round)
+{
+    char text[160] = "";
+
+    if (b->options->progress == NULL)
+        return;
+    if (c != NULL)
+        (void)snprintf(text, sizeof(text), "%zu of %zu: %s, round %d of %d", number, count, c->name,
+                       round, b->rounds);
+    b->options->progress(text);
+}
+
 /* Every round lets each job run once, in turns that begin with another job each time. */
-static bool contest_run(bench *b, contest *c)
+static bool contest_run(bench *b, contest *c, size_t number, size_t count)
 {
     const double seconds = b->seconds;
     bool         good    = true;
@@ -142,6 +175,7 @@ static bool contest_run(bench *b, contest *c)
     if (c->seconds > 0)
         b->seconds = c->seconds;
     for (int r = 0; good && r < b->rounds; r++) {
+        tell(b, c, number, count, r + 1);
         for (int i = 0; good && i < c->njobs; i++) {
             int at = (i + r) % c->njobs;
 
@@ -150,92 +184,95 @@ static bool contest_run(bench *b, contest *c)
         if (good)
             c->rounds = r + 1;
     }
+    tell(b, NULL, 0, 0, 0);
     b->seconds = seconds;
     return good;
 }
 
-static int run_all(bench *b)
+/* Every contest begins with empty tables. */
+static bool contest_do(bench *b, contest *c, size_t number, size_t count)
 {
-    size_t   count    = 0;
-    contest *contests = plan_make(b, &count);
-    FILE    *table    = b->json != NULL && strcmp(b->json, "-") == 0 ? stderr : stdout;
-    bool     good     = contests != NULL;
+    const bench_options *o = b->options;
+    pgqrs_error          error;
+    bool                 good = place_make(b);
 
-    report_header(b, table);
-    for (size_t i = 0; good && i < count; i++) {
-        if (!b->quiet && isatty(STDERR_FILENO))
-            fprintf(stderr, "\r\033[K[%zu/%zu] %s", i + 1, count, contests[i].name);
-        good = contest_run(b, &contests[i]);
-        if (!b->quiet && isatty(STDERR_FILENO))
-            fprintf(stderr, "\r\033[K");
-        if (good)
-            report_contest(&contests[i], table);
+    if (good && b->about == NULL) {
+        good = bench_ok(b, pgqrs_store_describe(b->store, &b->about, &error), "describe", &error);
+        if (good && !o->json)
+            report_header(b, o->out);
     }
-    if (good && b->json != NULL && !report_json(b, contests, count, b->json)) {
-        bench_fail(b, "could not write \"%s\"", b->json);
+    good = good && contest_run(b, c, number, count);
+    place_drop(b);
+    if (good && o->json)
+        report_json(b, c, o->out);
+    else if (good)
+        report_contest(c, o->out);
+    (void)fflush(o->out);
+    return good;
+}
+
+static bool run_all(bench *b, contest *contests, size_t count)
+{
+    const bench_options *o = b->options;
+
+    b->meters = meters_open(b);
+    for (size_t i = 0; b->meters != NULL && i < count; i++)
+        if (!contest_do(b, &contests[i], i + 1, count))
+            return false;
+    if (b->meters == NULL)
+        return false;
+    if (o->svg != NULL && !report_svg(b, contests, count, o->svg)) {
+        bench_fail(b, "could not write \"%s\"", o->svg);
+        return false;
+    }
+    return true;
+}
+
+/* Until everything is cleared away, signals are only noted. */
+static void signals_catch(struct sigaction before[3], bool restore)
+{
+    static const int       numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    const struct sigaction action    = { .sa_handler = on_signal };
+
+    for (size_t i = 0; i < 3; i++) {
+        if (restore)
+            (void)sigaction(numbers[i], &before[i], NULL);
+        else
+            (void)sigaction(numbers[i], &action, &before[i]);
+    }
+}
+
+bench_result bench_main(const bench_options *options, int *out_signal, pgqrs_error *error)
+{
+    bench            b = { .options = options,
+                           .rounds  = options->rounds > 0 ? options->rounds
+                                      : options->quick    ? 3
+                                                          : 5,
+                           .seconds = options->seconds > 0 ? options->seconds
+                                      : options->quick     ? 0.2
+                                                           : 1 };
+    struct sigaction before[3];
+    contest         *contests;
+    size_t           count = 0;
+    bool             good  = place_name(&b);
+
+    caught   = 0;
+    contests = good ? plan_make(&b, &count) : NULL;
+    if (good && contests == NULL) {
+        bench_fail(&b, "out of memory");
         good = false;
     }
+    if (good && count == 0) {
+        free(contests);
+        return BENCH_NOTHING;
+    }
+    signals_catch(before, false);
+    good = good && run_all(&b, contests, count);
+    signals_catch(before, true);
+    meters_close(b.meters);
+    pgqrs_description_free(b.about);
     free(contests);
-    return good ? 0 : 1;
-}
-
-/* --- Options ---------------------------------------------------------------------------------- */
-
-static bool read_options(bench *b, int argc, char **argv)
-{
-    static const struct option options[] = {
-        { "quick", no_argument, NULL, 'q' },      { "large", no_argument, NULL, 'l' },
-        { "only", required_argument, NULL, 'o' }, { "rounds", required_argument, NULL, 'r' },
-        { "json", required_argument, NULL, 'j' }, { "seconds", required_argument, NULL, 's' },
-        { "quiet", no_argument, NULL, 'Q' },      { NULL, 0, NULL, 0 }
-    };
-    int c;
-
-    optind = 1;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'q')
-            b->quick = true;
-        else if (c == 'l')
-            b->large = true;
-        else if (c == 'Q')
-            b->quiet = true;
-        else if (c == 'o')
-            b->only = optarg;
-        else if (c == 'j')
-            b->json = optarg;
-        else if (c == 'r')
-            b->rounds = atoi(optarg);
-        else if (c == 's')
-            b->seconds = strtod(optarg, NULL);
-        else
-            return false;
-    }
-    if (optind != argc - 1)
-        return false;
-    b->dsn      = argv[optind];
-    b->postgres = strncmp(b->dsn, "postgres", 8) == 0;
-    if (b->rounds == 0)
-        b->rounds = b->quick ? 3 : 5;
-    if (b->seconds == 0)
-        b->seconds = b->quick ? 0.2 : 1;
-    return b->rounds > 0 && b->rounds <= BENCH_ROUNDS && b->seconds > 0 && b->seconds <= 3600;
-}
-
-int pgqrs_bench_main(int argc, char **argv)
-{
-    bench            b = { 0 };
-    struct sigaction before[2];
-    int              code;
-
-    if (!read_options(&b, argc, argv)) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    (void)sigaction(SIGINT, &(struct sigaction){ .sa_handler = on_interrupt }, &before[0]);
-    (void)sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_interrupt }, &before[1]);
-    code = place_make(&b) ? run_all(&b) : 1;
-    place_drop(&b);
-    (void)sigaction(SIGINT, &before[0], NULL);
-    (void)sigaction(SIGTERM, &before[1], NULL);
-    return code;
+    *out_signal = (int)caught;
+    *error      = b.error;
+    return caught != 0 ? BENCH_STOPPED : good ? BENCH_DONE : BENCH_FAILED;
 }

@@ -16,13 +16,23 @@
 /* From 256 ns on, HISTOGRAM_SUB buckets for each doubling. */
 #define SHIFT 8
 
-void histogram_add(histogram *h, int64_t ns)
+static size_t bucket_of(int64_t ns)
 {
     uint64_t v = ns < 1 << SHIFT ? HISTOGRAM_SUB : (uint64_t)ns / ((1 << SHIFT) / HISTOGRAM_SUB);
     int      octave = 58 - __builtin_clzll(v);
     size_t   at     = (size_t)octave * HISTOGRAM_SUB + (size_t)((v >> octave) & 31);
 
-    h->count[at < HISTOGRAM_BUCKETS ? at : HISTOGRAM_BUCKETS - 1]++;
+    return at < HISTOGRAM_BUCKETS ? at : HISTOGRAM_BUCKETS - 1;
+}
+
+void histogram_add(histogram *h, int64_t ns)
+{
+    h->count[bucket_of(ns)]++;
+}
+
+void histogram_add_shared(histogram *h, int64_t ns)
+{
+    (void)__atomic_fetch_add(&h->count[bucket_of(ns)], 1, __ATOMIC_RELAXED);
 }
 
 void histogram_merge(histogram *into, const histogram *from)
@@ -155,7 +165,7 @@ static bool server_open(meters *m)
     int64_t parent = 0;
     FILE   *f;
 
-    m->pg = PQconnectdb(m->b->dsn);
+    m->pg = PQconnectdb(m->b->options->dsn);
     if (PQstatus(m->pg) != CONNECTION_OK) {
         bench_fail(m->b, "%s", PQerrorMessage(m->pg));
         return false;

@@ -1,28 +1,22 @@
-/* Jobs that call the library: enqueue, trigger, drain, steps. */
+/* Jobs that call the library: enqueue, trigger, drain. */
 #include "bench.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FILL_BATCH  5000
-#define DRAIN_QUEUE "bench_drain"
-#define LEASE_US    PGQRS_HOUR
+#define FILL_BATCH 5000
+#define LEASE_US   PGQRS_HOUR
 
 /* --- Putting in ------------------------------------------------------------------------------- */
 
 typedef struct putter {
-    bench      *b;
-    lane       *l;
-    int         batch;
-    bool        run;
-    const char *payloads[1000];
+    lane        *l;
+    pgqrs_store *store;
+    bool         own; /* the store */
+    sent         before;
+    int          batch;
+    const char  *payloads[1000];
 } putter;
-
-static int64_t say(lane *l, const char *what, const pgqrs_error *error)
-{
-    snprintf(l->why, sizeof(l->why), "%s: %s: %s", what, error->message, error->detail);
-    return -1;
-}
 
 static void *putter_open(bench *b, const job *j, lane *l, int caller)
 {
@@ -31,12 +25,43 @@ static void *putter_open(bench *b, const job *j, lane *l, int caller)
     (void)caller;
     if (p == NULL)
         return NULL;
-    p->b     = b;
     p->l     = l;
     p->batch = j->size;
+    p->own   = (j->flags & JOB_PROCESSES) != 0;
+    p->store = p->own ? bench_open(b) : b->store;
+    if (p->store == NULL) {
+        free(p);
+        return NULL;
+    }
+    p->before = sent_by(p->store);
     for (size_t i = 0; i < 1000; i++)
         p->payloads[i] = BENCH_PAYLOAD;
     return p;
+}
+
+static sent sent_since(pgqrs_store *store, const sent *before)
+{
+    const sent now = sent_by(store);
+
+    return (sent){ now.statements - before->statements, now.round_trips - before->round_trips,
+                   now.commits - before->commits };
+}
+
+static void putter_count(void *self)
+{
+    putter *p = self;
+
+    if (p->own)
+        p->l->sent = sent_since(p->store, &p->before);
+}
+
+static void putter_close(void *self)
+{
+    putter *p = self;
+
+    if (p->own)
+        pgqrs_close(p->store);
+    free(p);
 }
 
 static int64_t put_one(void *self)
@@ -44,8 +69,8 @@ static int64_t put_one(void *self)
     putter     *p = self;
     pgqrs_error error;
 
-    if (pgqrs_enqueue(p->b->store, "bench_enqueue", BENCH_PAYLOAD, NULL, NULL, &error) != PGQRS_OK)
-        return say(p->l, "enqueue", &error);
+    if (pgqrs_enqueue(p->store, "bench_enqueue", BENCH_PAYLOAD, NULL, NULL, &error) != PGQRS_OK)
+        return lane_say(p->l, "enqueue", &error);
     return 1;
 }
 
@@ -54,10 +79,10 @@ static int64_t put_many(void *self)
     putter     *p = self;
     pgqrs_error error;
 
-    if (pgqrs_enqueue_many(p->b->store, "bench_enqueue", p->payloads, (size_t)p->batch, NULL, NULL,
+    if (pgqrs_enqueue_many(p->store, "bench_enqueue", p->payloads, (size_t)p->batch, NULL, NULL,
                            &error)
         != PGQRS_OK)
-        return say(p->l, "enqueue_many", &error);
+        return lane_say(p->l, "enqueue_many", &error);
     return p->batch;
 }
 
@@ -66,8 +91,8 @@ static int64_t put_run(void *self)
     putter     *p = self;
     pgqrs_error error;
 
-    if (pgqrs_trigger(p->b->store, "bench_trigger", BENCH_PAYLOAD, NULL, NULL, &error) != PGQRS_OK)
-        return say(p->l, "trigger", &error);
+    if (pgqrs_trigger(p->store, "bench_trigger", BENCH_PAYLOAD, NULL, NULL, &error) != PGQRS_OK)
+        return lane_say(p->l, "trigger", &error);
     return 1;
 }
 
@@ -88,30 +113,34 @@ static void put_done(bench *b, const job *j)
 
     (void)j;
     (void)bench_ok(b, pgqrs_queue_delete(b->store, "bench_enqueue", true, &error), "queue", &error);
+    (void)bench_ok(b, pgqrs_queue_delete(b->store, "bench_trigger", true, &error), "queue", &error);
 }
 
-job job_enqueue(int callers, int batch)
+static unsigned whose(unsigned flags)
+{
+    return (flags & JOB_PROCESSES) != 0 ? flags : flags | JOB_STORE;
+}
+
+job job_enqueue(int callers, int batch, unsigned flags)
 {
     return (job){ .name    = "pgqrs",
                   .callers = callers,
                   .size    = batch,
-                  .flags   = JOB_OURS,
+                  .flags   = whose(flags),
                   .ready   = put_ready,
                   .open    = putter_open,
                   .op      = batch == 1 ? put_one : put_many,
-                  .close   = free,
+                  .count   = putter_count,
+                  .close   = putter_close,
                   .done    = put_done };
 }
 
 job job_trigger(int callers)
 {
-    return (job){ .name    = "pgqrs",
-                  .callers = callers,
-                  .flags   = JOB_OURS,
-                  .ready   = put_ready,
-                  .open    = putter_open,
-                  .op      = put_run,
-                  .close   = free };
+    job j = job_enqueue(callers, 1, 0);
+
+    j.op = put_run;
+    return j;
 }
 
 /* --- Draining --------------------------------------------------------------------------------- */
@@ -127,7 +156,7 @@ bool fill_queue(bench *b, const char *queue, int64_t count)
         return false;
     for (size_t i = 0; i < FILL_BATCH; i++)
         payloads[i] = BENCH_PAYLOAD;
-    while (metrics.ready < count) {
+    while (metrics.ready < count && !bench_interrupted()) {
         int64_t n = count - metrics.ready < FILL_BATCH ? count - metrics.ready : FILL_BATCH;
 
         if (!bench_ok(b,
@@ -136,14 +165,14 @@ bool fill_queue(bench *b, const char *queue, int64_t count)
             return false;
         metrics.ready += n;
     }
-    return true;
+    return !bench_interrupted();
 }
 
 typedef struct drainer {
-    bench       *b;
     lane        *l;
     pgqrs_store *store;
     bool         own; /* the store */
+    sent         before;
     int          batch;
     char         queue[64];
 } drainer;
@@ -155,7 +184,6 @@ static void *drainer_open(bench *b, const job *j, lane *l, int caller)
     (void)caller;
     if (d == NULL)
         return NULL;
-    d->b     = b;
     d->l     = l;
     d->batch = j->size;
     snprintf(d->queue, sizeof(d->queue), "%s", DRAIN_QUEUE);
@@ -165,7 +193,16 @@ static void *drainer_open(bench *b, const job *j, lane *l, int caller)
         free(d);
         return NULL;
     }
+    d->before = sent_by(d->store);
     return d;
+}
+
+static void drainer_count(void *self)
+{
+    drainer *d = self;
+
+    if (d->own)
+        d->l->sent = sent_since(d->store, &d->before);
 }
 
 static void drainer_close(void *self)
@@ -189,12 +226,12 @@ static int64_t drain(drainer *d, int batch)
     int64_t                   count;
 
     if (pgqrs_claim(d->store, d->queue, &options, &messages, &error) != PGQRS_OK)
-        return say(d->l, "claim", &error);
+        return lane_say(d->l, "claim", &error);
     count = (int64_t)pgqrs_messages_count(messages);
     for (int64_t i = 0; i < count; i++)
         list[i] = pgqrs_messages_at(messages, (size_t)i);
     if (count > 0 && pgqrs_archive_many(d->store, list, (size_t)count, NULL, &error) != PGQRS_OK)
-        count = say(d->l, "archive_many", &error);
+        count = lane_say(d->l, "archive_many", &error);
     pgqrs_messages_free(messages);
     return count;
 }
@@ -214,7 +251,7 @@ static int64_t supply(const bench *b, int batch)
     return (int64_t)(rate * (b->postgres ? 1 : 0.8) * b->seconds) + 10000;
 }
 
-static bool drain_ready(bench *b, const job *j)
+bool drain_ready(bench *b, const job *j)
 {
     return fill_queue(b, DRAIN_QUEUE, supply(b, j->size));
 }
@@ -224,10 +261,11 @@ job job_drain(int callers, int batch, unsigned flags)
     return (job){ .name    = "pgqrs",
                   .callers = callers,
                   .size    = batch,
-                  .flags   = flags | JOB_OURS,
+                  .flags   = whose(flags),
                   .ready   = drain_ready,
                   .open    = drainer_open,
                   .op      = drain_op,
+                  .count   = drainer_count,
                   .close   = drainer_close };
 }
 
@@ -281,7 +319,7 @@ static int64_t backlog_op(void *self)
     }
     if (pgqrs_enqueue_many(d->store, d->queue, payloads, BACKLOG_TURN, NULL, NULL, &error)
         != PGQRS_OK)
-        return say(d->l, "enqueue_many", &error);
+        return lane_say(d->l, "enqueue_many", &error);
     return took;
 }
 
@@ -290,7 +328,7 @@ job job_backlog(const char *name, int backlog)
     return (job){ .name    = name,
                   .callers = 1,
                   .size    = backlog,
-                  .flags   = JOB_OURS | JOB_TIMES_ITSELF | JOB_OWN_LATENCY,
+                  .flags   = JOB_STORE | JOB_TIMES_ITSELF | JOB_OWN_LATENCY,
                   .ready   = backlog_ready,
                   .open    = backlog_open,
                   .op      = backlog_op,
@@ -299,19 +337,37 @@ job job_backlog(const char *name, int backlog)
 
 /* --- Draining while a snapshot is held -------------------------------------------------------- */
 
-#ifdef PGQRS_HAVE_POSTGRES
 static void *pin;
 
 static bool pinned_ready(bench *b, const job *j)
 {
-    return drain_ready(b, j) && pg_pin_snapshot(b, &pin);
+    if (!drain_ready(b, j))
+        return false;
+#ifdef PGQRS_HAVE_POSTGRES
+    if (b->postgres)
+        pin = pg_pin_snapshot(b);
+#endif
+#ifdef PGQRS_HAVE_SQLITE
+    if (b->same_file)
+        pin = sq_pin_snapshot(b);
+#endif
+    return pin != NULL;
 }
 
+/* What could not be cleared away meanwhile is, so that the next job has no harder work. */
 static void pinned_done(bench *b, const job *j)
 {
-    (void)b;
     (void)j;
-    pg_unpin_snapshot(pin);
+#ifdef PGQRS_HAVE_POSTGRES
+    if (b->postgres) {
+        pg_unpin_snapshot(pin);
+        (void)pg_vacuum(b);
+    }
+#endif
+#ifdef PGQRS_HAVE_SQLITE
+    if (b->same_file)
+        sq_unpin_snapshot(pin);
+#endif
     pin = NULL;
 }
 
@@ -323,104 +379,4 @@ job job_drain_pinned(int callers, int batch)
     j.ready = pinned_ready;
     j.done  = pinned_done;
     return j;
-}
-#endif
-
-/* --- Steps ------------------------------------------------------------------------------------ */
-
-/* A run has so many steps, then it ends and the caller goes on with the next one. */
-#define STEPS_OF_RUN 500
-#define STEPS_QUEUE  "bench_steps"
-
-typedef struct stepper {
-    bench     *b;
-    lane      *l;
-    pgqrs_run *run;
-    int        step;
-} stepper;
-
-static bool steps_ready(bench *b, const job *j)
-{
-    pgqrs_error error;
-
-    (void)j;
-    return bench_ok(b, pgqrs_workflow_ensure(b->store, STEPS_QUEUE, NULL, &error), "workflow",
-                    &error);
-}
-
-/* A new run for the others, and one for this caller. */
-static bool take_run(stepper *s)
-{
-    const pgqrs_claim_options options  = { .struct_size = sizeof(options), .lease_us = LEASE_US };
-    pgqrs_messages           *messages = NULL;
-    pgqrs_error               error;
-    bool                      good;
-
-    pgqrs_run_free(s->run);
-    s->run  = NULL;
-    s->step = 0;
-    good    = pgqrs_trigger(s->b->store, STEPS_QUEUE, BENCH_PAYLOAD, NULL, NULL, &error) == PGQRS_OK
-           && pgqrs_claim(s->b->store, STEPS_QUEUE, &options, &messages, &error) == PGQRS_OK
-           && pgqrs_run_from(s->b->store, messages, 0, &s->run, &error) == PGQRS_OK;
-    pgqrs_messages_free(messages);
-    if (!good)
-        (void)say(s->l, "run", &error);
-    return good;
-}
-
-static void *stepper_open(bench *b, const job *j, lane *l, int caller)
-{
-    stepper *s = BENCH_NEW(stepper);
-
-    (void)j;
-    (void)caller;
-    if (s == NULL)
-        return NULL;
-    s->b = b;
-    s->l = l;
-    if (!take_run(s)) {
-        free(s);
-        return NULL;
-    }
-    return s;
-}
-
-static void stepper_close(void *self)
-{
-    stepper *s = self;
-
-    (void)pgqrs_run_succeed(s->run, NULL);
-    pgqrs_run_free(s->run);
-    free(s);
-}
-
-static int64_t step_op(void *self)
-{
-    stepper    *s = self;
-    pgqrs_step *step;
-    char        name[32];
-    int64_t     began = bench_now_ns();
-
-    snprintf(name, sizeof(name), "step_%d", ++s->step);
-    if (pgqrs_step_begin(s->run, name, NULL, &step) != PGQRS_OK
-        || pgqrs_step_succeed(step, "{\"status\":\"done\",\"rows\":42}") != PGQRS_OK)
-        return say(s->l, "step", pgqrs_run_error(s->run));
-    began = bench_now_ns() - began;
-    s->l->busy_ns += began;
-    histogram_add(&s->l->latency, began);
-    if (s->step == STEPS_OF_RUN
-        && (pgqrs_run_succeed(s->run, "{\"ok\":true}") != PGQRS_OK || !take_run(s)))
-        return -1;
-    return 1;
-}
-
-job job_steps(const char *name, int runs)
-{
-    return (job){ .name    = name,
-                  .callers = runs,
-                  .flags   = JOB_OURS | JOB_OWN_LATENCY | (runs == 1 ? JOB_TIMES_ITSELF : 0),
-                  .ready   = steps_ready,
-                  .open    = stepper_open,
-                  .op      = step_op,
-                  .close   = stepper_close };
 }

@@ -1,79 +1,72 @@
-/* Baselines on sqlite3: single-row commits, and the library's own SQL in a bare loop. */
-#include "bench.h"
+/* Baselines on sqlite3: single-row commits, many rows in one; a snapshot. */
+#include "sqlite.h"
 
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "statements.h"
-
-extern const pgqrs__sql pgqrs__sql_sqlite[];
-
-#define PARTS_MAX 8
-
-typedef struct client {
-    bench        *b;
-    lane         *l;
-    sqlite3      *db;
-    int           size;
-    sqlite3_stmt *begin, *commit, *insert;
-    sqlite3_stmt *claim[PARTS_MAX], *finish[PARTS_MAX];
-    int64_t       queue_id, lease;
-} client;
-
-static int64_t say(client *c, const char *what)
+int64_t lite_say(lite *c, const char *what)
 {
-    snprintf(c->l->why, sizeof(c->l->why), "%s: %s", what, sqlite3_errmsg(c->db));
+    (void)snprintf(c->l->why, sizeof(c->l->why), "%s: %s", what, sqlite3_errmsg(c->db));
     return -1;
 }
 
-static bool prepare(client *c, const char *sql, sqlite3_stmt **out)
+bool lite_prepare(lite *c, const char *sql, sqlite3_stmt **out)
 {
     if (sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) == SQLITE_OK)
         return true;
-    (void)say(c, sql);
+    (void)lite_say(c, sql);
     return false;
 }
 
-static void client_close(void *self)
+void lite_close(void *self)
 {
-    client *c = self;
+    lite *c = self;
 
     sqlite3_finalize(c->begin);
     sqlite3_finalize(c->commit);
     sqlite3_finalize(c->insert);
+    sqlite3_finalize(c->number);
+    sqlite3_finalize(c->renumber);
     for (size_t i = 0; i < PARTS_MAX; i++) {
-        sqlite3_finalize(c->claim[i]);
-        sqlite3_finalize(c->finish[i]);
+        sqlite3_finalize(c->first[i]);
+        sqlite3_finalize(c->second[i]);
     }
     sqlite3_close(c->db);
+    pgqrs_messages_free(c->runs);
     free(c);
 }
 
-/* A connection as the library's are: write-ahead log, synchronous FULL. */
-static client *client_new(bench *b, const job *j, lane *l, const char *suffix)
+/* The file of the place, or in memory where the place is. */
+static int open_beside(const bench *b, const char *suffix, sqlite3 **out)
 {
-    client *c = BENCH_NEW(client);
-    char    path[600];
+    char path[600];
+
+    (void)snprintf(path, sizeof(path), "%s%s", b->file == NULL ? ":memory:" : b->file,
+                   b->file == NULL ? "" : suffix);
+    return sqlite3_open(path, out);
+}
+
+lite *lite_new(bench *b, const job *j, lane *l, const char *suffix)
+{
+    lite *c = BENCH_NEW(lite);
 
     if (c == NULL)
         return NULL;
     c->b    = b;
     c->l    = l;
     c->size = j->size;
-    snprintf(path, sizeof(path), "%s%s", b->place + strlen("sqlite://"), suffix);
-    if (sqlite3_open(path, &c->db) == SQLITE_OK
+    if (open_beside(b, suffix, &c->db) == SQLITE_OK
         && sqlite3_exec(c->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL,
                         NULL)
                == SQLITE_OK
-        && prepare(c, "BEGIN IMMEDIATE", &c->begin) && prepare(c, "COMMIT", &c->commit))
+        && lite_prepare(c, "BEGIN IMMEDIATE", &c->begin) && lite_prepare(c, "COMMIT", &c->commit))
         return c;
-    (void)say(c, path);
-    client_close(c);
+    (void)lite_say(c, "open");
+    lite_close(c);
     return NULL;
 }
 
-static bool step(client *c, sqlite3_stmt *stmt)
+bool lite_step(lite *c, sqlite3_stmt *stmt)
 {
     int rc;
 
@@ -82,15 +75,22 @@ static bool step(client *c, sqlite3_stmt *stmt)
     (void)sqlite3_reset(stmt);
     if (rc == SQLITE_DONE)
         return true;
-    (void)say(c, sqlite3_sql(stmt));
+    (void)lite_say(c, sqlite3_sql(stmt));
     return false;
 }
 
-/* --- Single-row commits ----------------------------------------------------------------------- */
+bool lite_commit(lite *c)
+{
+    c->l->sent.commits++;
+    c->l->sent.round_trips++;
+    return lite_step(c, c->commit);
+}
+
+/* --- Inserts ---------------------------------------------------------------------------------- */
 
 static void *insert_open(bench *b, const job *j, lane *l, int caller)
 {
-    client *c = client_new(b, j, l, "-raw");
+    lite *c = lite_new(b, j, l, "-raw");
 
     (void)caller;
     if (c == NULL)
@@ -98,8 +98,8 @@ static void *insert_open(bench *b, const job *j, lane *l, int caller)
     if (sqlite3_exec(c->db, "CREATE TABLE IF NOT EXISTS raw (id INTEGER PRIMARY KEY, payload TEXT)",
                      NULL, NULL, NULL)
             != SQLITE_OK
-        || !prepare(c, "INSERT INTO raw (payload) VALUES (?1)", &c->insert)) {
-        client_close(c);
+        || !lite_prepare(c, "INSERT INTO raw (payload) VALUES (?1)", &c->insert)) {
+        lite_close(c);
         return NULL;
     }
     return c;
@@ -107,12 +107,17 @@ static void *insert_open(bench *b, const job *j, lane *l, int caller)
 
 static int64_t insert_op(void *self)
 {
-    client *c = self;
+    lite *c = self;
 
     if (sqlite3_bind_text(c->insert, 1, BENCH_PAYLOAD, -1, SQLITE_STATIC) != SQLITE_OK
-        || !step(c, c->begin) || !step(c, c->insert) || !step(c, c->commit))
+        || !lite_step(c, c->begin))
         return -1;
-    return 1;
+    for (int i = 0; i < c->size; i++) {
+        c->l->sent.statements++;
+        if (!lite_step(c, c->insert))
+            return -1;
+    }
+    return lite_commit(c) ? c->size : -1;
 }
 
 job sq_insert(void)
@@ -122,119 +127,53 @@ job sq_insert(void)
                   .size    = 1,
                   .open    = insert_open,
                   .op      = insert_op,
-                  .close   = client_close };
+                  .close   = lite_close };
 }
 
-/* --- The library's own SQL in a bare loop ----------------------------------------------------- */
-
-static bool prepare_ours(client *c, int stmt, sqlite3_stmt **parts)
+job sq_insert_many(int batch)
 {
-    for (int i = 0; i < pgqrs__sql_sqlite[stmt].nparts; i++)
-        if (i == PARTS_MAX || !prepare(c, pgqrs__sql_sqlite[stmt].parts[i], &parts[i]))
-            return false;
-    return true;
+    job j = sq_insert();
+
+    j.name = "inserts";
+    j.size = batch;
+    return j;
 }
 
-static void *drain_open(bench *b, const job *j, lane *l, int caller)
-{
-    client       *c = client_new(b, j, l, "");
-    sqlite3_stmt *find;
+/* --- A snapshot ------------------------------------------------------------------------------- */
 
-    (void)caller;
-    if (c == NULL)
-        return NULL;
-    if (prepare(c, "SELECT id FROM pgqrs_queues WHERE name = 'bench_drain' AND deleted_at IS NULL",
-                &find)) {
-        if (sqlite3_step(find) == SQLITE_ROW)
-            c->queue_id = sqlite3_column_int64(find, 0);
-        sqlite3_finalize(find);
-    }
-    c->lease = bench_now_ns();
-    if (c->queue_id != 0 && prepare_ours(c, PGQRS__STMT_MESSAGE_CLAIM, c->claim)
-        && prepare_ours(c, PGQRS__STMT_MESSAGE_FINISH, c->finish))
-        return c;
-    client_close(c);
+void *sq_pin_snapshot(bench *b)
+{
+    sqlite3 *db = NULL;
+
+    if (open_beside(b, "", &db) == SQLITE_OK
+        && sqlite3_exec(db, "BEGIN; SELECT count(*) FROM pgqrs_queues", NULL, NULL, NULL)
+               == SQLITE_OK)
+        return db;
+    bench_fail(b, "snapshot: %s", sqlite3_errmsg(db));
+    sqlite3_close(db);
     return NULL;
 }
 
-static int64_t now_us(void)
+void sq_unpin_snapshot(void *conn)
 {
-    return bench_now_ns() / 1000;
+    sqlite3_close(conn);
 }
 
-/* The ids of what was claimed; -1: failed. */
-static int claim(client *c, int64_t *ids)
+/* --- The memory of SQLite itself -------------------------------------------------------------- */
+
+/* A process with a connection that has inserted a row. */
+static int64_t memory_op(void *self)
 {
-    int64_t now   = now_us();
-    int     count = 0;
-
-    if (!step(c, c->begin))
-        return -1;
-    c->lease++;
-    for (int i = 0; i < PARTS_MAX && c->claim[i] != NULL; i++) {
-        sqlite3_stmt *s = c->claim[i];
-
-        (void)sqlite3_bind_int64(s, 1, c->queue_id);
-        (void)sqlite3_bind_int64(s, 2, c->size);
-        (void)sqlite3_bind_int64(s, 3, c->lease);
-        (void)sqlite3_bind_int64(s, 5, PGQRS_HOUR);
-        (void)sqlite3_bind_int64(s, 16, now);
-        while (sqlite3_column_count(s) > 0 && count < c->size && sqlite3_step(s) == SQLITE_ROW)
-            ids[count++] = sqlite3_column_int64(s, PGQRS__COL_MESSAGE_CLAIM_ID);
-        if (sqlite3_column_count(s) > 0)
-            (void)sqlite3_reset(s);
-        else if (!step(c, s))
-            return -1;
-    }
-    return step(c, c->commit) ? count : -1;
+    bench_sleep_ns(10000000);
+    return insert_op(self);
 }
 
-static bool finish(client *c, const int64_t *ids, int count)
+job sq_memory(void)
 {
-    int64_t now = now_us();
+    job j = sq_insert();
 
-    if (!step(c, c->begin))
-        return false;
-    for (int n = 0; n < count; n++) {
-        for (int i = 0; i < PARTS_MAX && c->finish[i] != NULL; i++) {
-            sqlite3_stmt *s = c->finish[i];
-
-            (void)sqlite3_bind_int64(s, 1, c->queue_id);
-            (void)sqlite3_bind_int64(s, 2, ids[n]);
-            (void)sqlite3_bind_int64(s, 3, c->lease);
-            (void)sqlite3_bind_int64(s, 4, 0);
-            (void)sqlite3_bind_int64(s, 7, now);
-            (void)sqlite3_bind_int64(s, 9, n + 1);
-            if (!step(c, s))
-                return false;
-        }
-    }
-    return step(c, c->commit);
-}
-
-static int64_t drain_op(void *self)
-{
-    client *c = self;
-    int64_t ids[1000];
-    int     count = claim(c, ids);
-
-    return count > 0 && !finish(c, ids, count) ? -1 : count;
-}
-
-static bool drain_ready(bench *b, const job *j)
-{
-    const job ours = job_drain(1, j->size, 0);
-
-    return ours.ready(b, j);
-}
-
-job sq_bare_drain(int batch)
-{
-    return (job){ .name    = "bare loop",
-                  .callers = 1,
-                  .size    = batch,
-                  .ready   = drain_ready,
-                  .open    = drain_open,
-                  .op      = drain_op,
-                  .close   = client_close };
+    j.name  = "sqlite3";
+    j.flags = JOB_PROCESSES | JOB_RSS_ABOVE;
+    j.op    = memory_op;
+    return j;
 }

@@ -1,11 +1,14 @@
 /* One job, once: its callers start together and work until the time is over or nothing is left. */
 #include "bench.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,25 +70,46 @@ static int64_t own_cpu_ns(void)
            + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * INT64_C(1000);
 }
 
+/* The memory that counts: of the process, or what it took since it began. */
+static double own_peak_mb(const job *j, double began_mb)
+{
+    double peak = meters_peak_mb();
+
+    return (j->flags & JOB_RSS_ABOVE) != 0 && peak >= 0 ? peak - began_mb : peak;
+}
+
 /* Nobody leaves before the meters were read: a connection that is closed takes its counts along. */
 static void *caller_main(void *arg)
 {
-    caller *c = arg;
-    int64_t cpu;
+    caller   *c        = arg;
+    const job j        = *c->j;
+    bool      alone    = (j.flags & JOB_PROCESSES) != 0;
+    double    began_mb = 0;
+    int64_t   cpu;
 
-    c->self = c->j->open(c->b, c->j, c->l, c->index);
-    if (c->self == NULL)
+    if (alone) {
+        meters_reset_peak();
+        began_mb = meters_peak_mb();
+    }
+    c->self = j.open(c->b, c->j, c->l, c->index);
+    if (c->self == NULL) {
         c->l->failed = true;
+        if (alone && c->l->why[0] == '\0')
+            (void)snprintf(c->l->why, sizeof(c->l->why), "%s", c->b->error.message);
+    }
     cpu = own_cpu_ns();
     atomic_fetch_add(&c->s->ready, 1);
     wait_for(&c->s->go);
     if (c->self != NULL)
         work(c);
     c->l->cpu_ns = own_cpu_ns() - cpu;
+    if (c->self != NULL && j.count != NULL)
+        j.count(c->self);
+    c->l->rss_mb = alone ? own_peak_mb(&j, began_mb) : -1;
     atomic_fetch_add(&c->s->ended, 1);
     wait_for(&c->s->leave);
     if (c->self != NULL)
-        c->j->close(c->self);
+        j.close(c->self);
     return NULL;
 }
 
@@ -97,6 +121,7 @@ static bool start(caller *callers, const job *j, pid_t *pids, int *started)
         if ((j->flags & JOB_PROCESSES) != 0) {
             pids[i] = fork();
             if (pids[i] == 0) {
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would tell it to end */
                 caller_main(&callers[i]);
                 _exit(0);
             }
@@ -126,52 +151,97 @@ static void join(caller *callers, const job *j, const pid_t *pids)
     }
 }
 
-static void sum_up(const job *j, const shared *s, int64_t began, const reading *r0,
-                   const reading *r1, const pgqrs_counters *c0, const pgqrs_counters *c1,
-                   trial *out)
+/* All lanes as one. */
+static void add_up(const job *j, const shared *s, lane *all, double *least)
 {
-    histogram *all     = BENCH_NEW(histogram);
-    int64_t    end     = began + 1;
-    int64_t    busy    = 0;
-    int64_t    cpu     = 0;
-    double     ops     = 0;
-    double     seconds = 0;
+    int64_t fewest = INT64_MAX, most = 0;
 
     for (int i = 0; i < j->callers; i++) {
         const lane *l = &s->lanes[i];
 
-        ops += (double)l->ops;
-        busy += l->busy_ns;
-        cpu += l->cpu_ns;
-        end = l->end_ns > end ? l->end_ns : end;
-        if (all != NULL)
-            histogram_merge(all, &l->latency);
+        all->ops += l->ops;
+        all->busy_ns += l->busy_ns;
+        all->cpu_ns += l->cpu_ns;
+        all->sent.statements += l->sent.statements;
+        all->sent.round_trips += l->sent.round_trips;
+        all->sent.commits += l->sent.commits;
+        all->end_ns = l->end_ns > all->end_ns ? l->end_ns : all->end_ns;
+        all->rss_mb = l->rss_mb > all->rss_mb ? l->rss_mb : all->rss_mb;
+        fewest      = l->ops < fewest ? l->ops : fewest;
+        most        = l->ops > most ? l->ops : most;
+        histogram_merge(&all->latency, &l->latency);
     }
-    seconds = (j->flags & JOB_TIMES_ITSELF) != 0 && busy > 0 ? (double)busy / 1e9
-                                                             : (double)(end - began) / 1e9;
+    *least = most == 0 ? -1 : (double)fewest / (double)most;
+}
+
+static double samples_of(const histogram *h)
+{
+    double count = 0;
+
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+        count += h->count[i];
+    return count;
+}
+
+/* What the meters said before and after. */
+typedef struct around {
+    int64_t began_ns;
+    reading before, after;
+    sent    store_before, store_after;
+} around;
+
+static void sum_up(const job *j, const shared *s, const around *a, trial *out)
+{
+    static const trial nothing = { .p50_us      = -1,
+                                   .p99_us      = -1,
+                                   .max_us      = -1,
+                                   .client_us   = -1,
+                                   .server_us   = -1,
+                                   .wal_bytes   = -1,
+                                   .statements  = -1,
+                                   .round_trips = -1,
+                                   .commits     = -1,
+                                   .rss_mb      = -1,
+                                   .least       = -1 };
+    lane              *all     = BENCH_NEW(lane);
+    const bool         alone   = (j->flags & JOB_PROCESSES) != 0;
+    double             ops, seconds;
+
+    *out = nothing;
+    if (all == NULL)
+        return;
+    all->rss_mb = -1;
+    add_up(j, s, all, &out->least);
+    out->rss_mb = alone ? all->rss_mb : meters_peak_mb();
+    ops         = (double)all->ops;
     if (ops == 0) {
-        *out = (trial){ .client_us = -1, .server_us = -1, .wal_bytes = -1, .rss_mb = -1 };
         free(all);
         return;
     }
-    if ((j->flags & JOB_PROCESSES) == 0)
-        cpu = r1->client_cpu_ns - r0->client_cpu_ns;
-    *out = (trial){
-        .rate      = ops / seconds,
-        .p50_us    = all == NULL ? 0 : histogram_us(all, 0.5),
-        .p99_us    = all == NULL ? 0 : histogram_us(all, 0.99),
-        .client_us = (double)cpu / 1e3 / ops,
-        .server_us = r0->server_cpu_ns < 0
-                         ? -1
-                         : (double)(r1->server_cpu_ns - r0->server_cpu_ns) / 1e3 / ops,
-        .wal_bytes = r0->wal_bytes < 0 ? -1 : (double)(r1->wal_bytes - r0->wal_bytes) / ops,
-        .rss_mb    = meters_peak_mb(),
-    };
-    if ((j->flags & JOB_OURS) != 0 && (j->flags & JOB_PROCESSES) == 0) {
-        out->statements  = (double)(c1->statements - c0->statements) / ops;
-        out->commits     = (double)(c1->commits - c0->commits) / ops;
-        out->round_trips = (double)(c1->round_trips - c0->round_trips) / ops;
+    if ((j->flags & JOB_STORE) != 0)
+        all->sent = (sent){ a->store_after.statements - a->store_before.statements,
+                            a->store_after.round_trips - a->store_before.round_trips,
+                            a->store_after.commits - a->store_before.commits };
+    if (!alone)
+        all->cpu_ns = a->after.client_cpu_ns - a->before.client_cpu_ns;
+    seconds          = (j->flags & JOB_TIMES_ITSELF) != 0 && all->busy_ns > 0
+                           ? (double)all->busy_ns / 1e9
+                           : (double)(all->end_ns - a->began_ns) / 1e9;
+    out->rate        = ops / seconds;
+    out->samples     = samples_of(&all->latency);
+    out->client_us   = (double)all->cpu_ns / 1e3 / ops;
+    out->statements  = (double)all->sent.statements / ops;
+    out->round_trips = (double)all->sent.round_trips / ops;
+    out->commits     = (double)all->sent.commits / ops;
+    if (out->samples > 0) {
+        out->p50_us = histogram_us(&all->latency, 0.5);
+        out->p99_us = histogram_us(&all->latency, 0.99);
+        out->max_us = histogram_us(&all->latency, 1);
     }
+    if (a->before.server_cpu_ns >= 0)
+        out->server_us = (double)(a->after.server_cpu_ns - a->before.server_cpu_ns) / 1e3 / ops;
+    if (a->before.wal_bytes >= 0)
+        out->wal_bytes = (double)(a->after.wal_bytes - a->before.wal_bytes) / ops;
     free(all);
 }
 
@@ -181,37 +251,53 @@ static void post(sem_t *sem, int times)
         sem_post(sem);
 }
 
+static sent sent_by_store(const bench *b)
+{
+    return b->store == NULL ? (sent){ 0 } : sent_by(b->store);
+}
+
 /* Those that could be started are waited for, whatever happens. */
 static bool measured(bench *b, const job *j, shared *s, caller *callers, pid_t *pids, trial *out)
 {
-    int            started;
-    int64_t        until, began;
-    pgqrs_counters c0, c1;
-    reading        r0, r1;
-    bool           good = start(callers, j, pids, &started);
+    int     started;
+    int64_t until;
+    around  a;
+    bool    good = start(callers, j, pids, &started);
 
     while (atomic_load(&s->ready) < started)
         bench_sleep_ns(500000);
+    for (int i = 0; i < started; i++)
+        good = good && !s->lanes[i].failed;
     meters_reset_peak();
-    good = meters_read(b->meters, &r0) && good;
-    pgqrs_store_counters(b->store, &c0);
-    began = bench_now_ns();
-    until = began + (int64_t)(b->seconds * 1e9);
+    good           = meters_read(b->meters, &a.before) && good;
+    a.store_before = sent_by_store(b);
+    a.began_ns     = bench_now_ns();
+    until          = a.began_ns + (int64_t)(b->seconds * 1e9);
     atomic_store(&s->stop, !good);
     post(&s->go, started);
-    while (atomic_load(&s->ended) < started && bench_now_ns() < until && !bench_interrupted)
+    while (atomic_load(&s->ended) < started && bench_now_ns() < until && !bench_interrupted())
         bench_sleep_ns(2000000);
     atomic_store(&s->stop, true);
     while (atomic_load(&s->ended) < started)
         bench_sleep_ns(200000);
-    pgqrs_store_counters(b->store, &c1);
-    good = meters_read(b->meters, &r1) && good;
-    sum_up(j, s, began, &r0, &r1, &c0, &c1, out);
+    a.store_after = sent_by_store(b);
+    good          = meters_read(b->meters, &a.after) && good;
+    sum_up(j, s, &a, out);
     post(&s->leave, started);
     join(callers, j, pids);
     for (int i = 0; i < started; i++)
         good = good && !s->lanes[i].failed;
-    return good && !bench_interrupted;
+    return good && !bench_interrupted();
+}
+
+/* A file that is open in a process cannot be opened by its children. */
+static bool let_go(bench *b, const job *j)
+{
+    if ((j->flags & JOB_PROCESSES) == 0 || b->file == NULL)
+        return false;
+    pgqrs_close(b->store);
+    b->store = NULL;
+    return true;
 }
 
 bool trial_run(bench *b, const job *j, trial *out)
@@ -220,6 +306,7 @@ bool trial_run(bench *b, const job *j, trial *out)
     shared *s       = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     caller *callers = calloc((size_t)j->callers, sizeof(*callers));
     pid_t  *pids    = calloc((size_t)j->callers, sizeof(*pids));
+    bool    gone;
     bool    good = s != MAP_FAILED && callers != NULL && pids != NULL && sem_init(&s->go, 1, 0) == 0
                 && sem_init(&s->leave, 1, 0) == 0;
 
@@ -230,13 +317,17 @@ bool trial_run(bench *b, const job *j, trial *out)
         for (int i = 0; i < j->callers; i++)
             callers[i] = (caller){ .b = b, .j = j, .l = &s->lanes[i], .index = i, .s = s };
         b->stop = &s->stop;
-        fflush(NULL); /* or processes would print it again */
+        fflush(NULL);   /* or processes would print it again */
+        malloc_trim(0); /* what they inherit shall not hide what they take */
+        gone = let_go(b, j);
         good = measured(b, j, s, callers, pids, out);
+        if (gone && (b->store = bench_open(b)) == NULL)
+            good = false;
         for (int i = 0; !good && i < j->callers; i++)
-            if (s->lanes[i].failed && !atomic_load(&b->failed))
+            if (s->lanes[i].failed && !bench_interrupted())
                 bench_fail(b, "%s: %s", j->name,
                            s->lanes[i].why[0] != '\0' ? s->lanes[i].why : "a caller failed");
-        if (j->done != NULL)
+        if (j->done != NULL && b->store != NULL)
             j->done(b, j);
         b->stop = NULL;
     }

@@ -46,16 +46,22 @@ typedef enum cli_flag {
     FLAG_IF_MISSING,
     FLAG_KEY,
     FLAG_KEY_TTL,
+    FLAG_LARGE,
     FLAG_LEASE,
     FLAG_LIMIT,
+    FLAG_ONLY,
     FLAG_PARAM,
     FLAG_PRIORITY,
     FLAG_QUEUE,
+    FLAG_QUICK,
     FLAG_RETENTION,
     FLAG_ROLES,
+    FLAG_ROUNDS,
+    FLAG_SECONDS,
     FLAG_SQL,
     FLAG_STATE,
     FLAG_STATUS,
+    FLAG_SVG,
     FLAG_WORKFLOW,
     FLAG_YES,
     FLAG_COUNT
@@ -130,6 +136,7 @@ cli_exit cli_run_run_show(cli *c);
 cli_exit cli_run_run_cancel(cli *c);
 cli_exit cli_run_workers(cli *c);
 cli_exit cli_run_stats(cli *c);
+cli_exit cli_run_bench(cli *c);
 /* All commands, on a page. */
 void cli_help_overview(FILE *out);
 
@@ -141,6 +148,9 @@ cli_exit cli_open(cli *c);
 cli_exit cli_open_to_plan(cli *c);
 /* Whether a DSN was given at all. */
 bool cli_has_dsn(const cli *c);
+
+/* The DSN that --dsn or PGQRS_DSN names, without opening it. */
+cli_exit cli_find_dsn(const cli *c, const char **out_dsn);
 
 /* The names of queues, by id. */
 typedef struct cli_names {

@@ -90,7 +90,7 @@ static bool lacks_file(const char *file)
            && errno == ENOENT;
 }
 
-static cli_exit find_dsn(const cli *c, const char **out_dsn)
+cli_exit cli_find_dsn(const cli *c, const char **out_dsn)
 {
     *out_dsn = dsn_of(c);
     if (*out_dsn == NULL)
@@ -104,7 +104,7 @@ static cli_exit find_dsn(const cli *c, const char **out_dsn)
 cli_exit cli_open(cli *c)
 {
     const char *dsn;
-    cli_exit    rc = find_dsn(c, &dsn);
+    cli_exit    rc = cli_find_dsn(c, &dsn);
 
     if (rc != CLI_OK)
         return rc;
@@ -118,7 +118,7 @@ cli_exit cli_open(cli *c)
 cli_exit cli_open_to_plan(cli *c)
 {
     const char *dsn;
-    cli_exit    rc = find_dsn(c, &dsn);
+    cli_exit    rc = cli_find_dsn(c, &dsn);
 
     if (rc != CLI_OK)
         return rc;

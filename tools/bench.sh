@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the benchmark on the server that tools/with_postgres.sh gives, then on an SQLite file.
+# Run `PROGRAM bench` on the server that tools/with_postgres.sh gives, then on an SQLite file.
 #
 #     tools/with_postgres.sh tools/bench.sh PROGRAM [OPTION ...]
 set -eu
@@ -12,6 +12,6 @@ shift
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pgqrs-bench.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 130' INT TERM
-"$program" "$@" "$PGQRS_TEST_PG"
+"$program" bench --dsn "$PGQRS_TEST_PG" "$@"
 echo
-"$program" "$@" "sqlite://$dir/bench.db"
+"$program" bench --dsn "sqlite://$dir/bench.db" "$@"

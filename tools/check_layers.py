@@ -8,7 +8,8 @@
                          tables; backends.c alone sees every backend
     src/backend/NAME/    the above, and its own folder
     src/core/            util, backend.h, generated tables, core, public headers
-    cli/ examples/ python/   public headers, and their own folder
+    cli/ examples/ python/   public headers, and their own folder; cli/ bench/bench.h, too
+    bench/               public headers, its own folder, generated tables
 
 libpq and SQLite are for their backends, and for the programs of users. Exits with 1 and names the
 lines that break the rule.
@@ -24,7 +25,7 @@ from pathlib import Path
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]')
 GENERATED = {"statements.h", "migrations.h"}
 DATABASES = {"libpq-fe.h": "postgres", "sqlite3.h": "sqlite"}
-USERS = ("cli", "examples", "python")
+USERS = ("bench", "cli", "examples", "python")
 BACKEND_H = "src/backend/backend.h"
 REGISTRY = "src/backend/backends.c"
 
@@ -38,7 +39,7 @@ def sources(root: Path) -> Iterator[Path]:
 
 def resolve(root: Path, source: Path, name: str) -> str | None:
     """Where a quoted name leads, relative to the root; GENERATED names stay as they are."""
-    for base in (source.parent, root / "src", root / "include"):
+    for base in (source.parent, root / "src", root / "include", root):
         if (base / name).is_file():
             return (base / name).resolve().relative_to(root).as_posix()
     return name if name in GENERATED else None
@@ -47,7 +48,8 @@ def resolve(root: Path, source: Path, name: str) -> str | None:
 def allowed(root: Path, layer: tuple[str, ...]) -> tuple[str, ...]:
     """Prefixes of the paths that a file of this layer may include."""
     if layer[0] in USERS:
-        return (f"{layer[0]}/", "include/")
+        beside = {"cli": ("bench/bench.h",), "bench": tuple(GENERATED)}
+        return (f"{layer[0]}/", "include/", *beside.get(layer[0], ()))
     if layer[1] == "util":
         return ("src/util/", "include/")
     shared = ("src/util/", "include/", BACKEND_H, *sorted(GENERATED))

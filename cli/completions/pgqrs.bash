@@ -11,6 +11,7 @@ _pgqrs_flags() {
     "dead ls") echo --after --limit ;;
     "dead replay") echo --queue ;;
     "run ls") echo --status --after --limit ;;
+    bench) echo --quick --large --only --rounds --seconds --svg ;;
     trigger) echo --param --priority --delay --at --key --key-ttl --headers ;;
     esac
     echo --dsn --schema --json --help
@@ -20,8 +21,8 @@ _pgqrs_flags() {
 _pgqrs_takes_value() {
     case $1 in
     --dsn | --schema | --after | --at | --attempts | --backoff | --backoff-factor | --backoff-max | \
-        --batch | --delay | --headers | --key | --key-ttl | --lease | --limit | --param | -P | \
-        --priority | --queue | --retention | --roles | --state | --status) return 0 ;;
+        --batch | --delay | --headers | --key | --key-ttl | --lease | --limit | --only | --param | -P | \
+        --priority | --queue | --retention | --roles | --rounds | --seconds | --state | --status | --svg) return 0 ;;
     esac
     return 1
 }
@@ -53,13 +54,13 @@ _pgqrs() {
             words=$(_pgqrs_flags "${command:-$group}")
             [ -z "$command$group" ] && words="$words --version"
         elif [ -n "$command" ]; then
-            [ "$command" = help ] && words="install verify queue enqueue ls show dead run trigger workers stats version help"
+            [ "$command" = help ] && words="install verify queue enqueue ls show dead run trigger workers stats bench version help"
         else
             case $group in
             queue) words="ls create delete pause resume purge" ;;
             dead) words="ls replay" ;;
             run) words="ls show cancel" ;;
-            *) words="install verify queue enqueue ls show dead run trigger workers stats version help" ;;
+            *) words="install verify queue enqueue ls show dead run trigger workers stats bench version help" ;;
             esac
         fi
         ;;
