@@ -228,7 +228,7 @@ static bool run_all(bench *b, contest *contests, size_t count)
     return true;
 }
 
-/* Until everything is cleared away, signals are only noted. */
+/* Until everything is cleared away, signals are only noted; one that is ignored stays so. */
 static void signals_catch(struct sigaction before[3], bool restore)
 {
     static const int       numbers[] = { SIGINT, SIGTERM, SIGHUP };
@@ -237,8 +237,8 @@ static void signals_catch(struct sigaction before[3], bool restore)
     for (size_t i = 0; i < 3; i++) {
         if (restore)
             (void)sigaction(numbers[i], &before[i], NULL);
-        else
-            (void)sigaction(numbers[i], &action, &before[i]);
+        else if (sigaction(numbers[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN)
+            (void)sigaction(numbers[i], &action, NULL);
     }
 }
 

@@ -133,6 +133,7 @@ class Bench(Case):
                 env=self.env,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also in the background
             ) as process:
                 deadline = time.monotonic() + SECONDS
                 while not self.left() and time.monotonic() < deadline:
