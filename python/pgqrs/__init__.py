@@ -1,0 +1,41 @@
+"""Durable queues and workflows in the database you already have."""
+
+from ._errors import (
+    ConfigError,
+    InternalError,
+    MessageNotFoundError,
+    PausedError,
+    PgqrsConnectionError,
+    PgqrsError,
+    QueueAlreadyExistsError,
+    QueueNotFoundError,
+    RateLimitedError,
+    RetriesExhaustedError,
+    SerializationError,
+    StateTransitionError,
+    StepNotReadyError,
+    TimeoutError,
+    TransientStepError,
+    ValidationError,
+    WorkerNotFoundError,
+)
+
+__all__ = [
+    "ConfigError",
+    "InternalError",
+    "MessageNotFoundError",
+    "PausedError",
+    "PgqrsConnectionError",
+    "PgqrsError",
+    "QueueAlreadyExistsError",
+    "QueueNotFoundError",
+    "RateLimitedError",
+    "RetriesExhaustedError",
+    "SerializationError",
+    "StateTransitionError",
+    "StepNotReadyError",
+    "TimeoutError",
+    "TransientStepError",
+    "ValidationError",
+    "WorkerNotFoundError",
+]
