@@ -31,6 +31,7 @@ is used:
         out = ffi.new("pgqrs_description **")
         check(lambda error: lib.pgqrs_store_describe(engine.handle, out, error))
 
+- What an operation needs may be checked before it is submitted: `raise failure(status, text, hint=...)`.
 - Handles that must be freed before the store is closed (runs, workers) are registered:
   `owned = engine.own(cdata, lib.pgqrs_run_free)`; `owned.cdata` until `owned.free()`, which the
   garbage collector calls as well. `engine.close()` frees what is left.
@@ -60,7 +61,7 @@ from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Set, T
 
 from . import _errors
 from ._errors import PgqrsError
-from ._native import ffi, lib
+from ._native import ffi as ffi, lib as lib
 
 T = TypeVar("T")
 Add = Callable[[Any], int]
@@ -258,6 +259,10 @@ class Clock:
     def now(self) -> float:
         """Seconds since 1970."""
         return float(lib.pgqrs_py_clock_wall(self._clock)) / SECOND
+
+    def monotonic_us(self) -> int:
+        """The clock that judges leases held by this process, in microseconds."""
+        return int(lib.pgqrs_py_clock_monotonic(self._clock))
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -784,6 +789,11 @@ class Engine:
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._state.closing
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, and this process's."""
+        return not self._state.closing and self._state.pid == os.getpid()
 
     def _usable(self) -> None:
         state = self._state
