@@ -561,8 +561,6 @@ def _completions() -> _Completions:
     with _lock:
         found = _loops.get(loop)
         if found is None:
-            for other in [other for other in _loops if other.is_closed()]:
-                _abandoned.append(_loops.pop(other))
             found = _Completions(loop)
             _loops[loop] = found
             weakref.finalize(loop, _abandoned.append, found).atexit = False
@@ -574,6 +572,8 @@ def _completions() -> _Completions:
 def _sweep() -> bool:
     """Look after what loops that are gone have left behind. True when something is still under way."""
     with _lock:
+        for loop in [loop for loop in _loops if loop.is_closed()]:
+            _abandoned.append(_loops.pop(loop))
         gone, _abandoned[:] = list(dict.fromkeys(_abandoned)), []
     left = []
     for completions in gone:
