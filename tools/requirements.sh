@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what building and testing need, if something is missing; silent when nothing is.
 #
-#     tools/requirements.sh          compiler, CMake, libpq, SQLite, jansson, cmocka, a PostgreSQL server
+#     tools/requirements.sh          compiler, CMake, Python, libpq, SQLite, jansson, cmocka, a PostgreSQL server
 #     tools/requirements.sh lint     and clang, clang-format 14, sanitizer runtimes, valgrind
 #     tools/requirements.sh servers  and what tests of other servers and poolers need; both may be named
 #
@@ -39,6 +39,10 @@ has_file() {
     [ -e "$1" ]
 }
 
+has_python_header() {
+    python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
+}
+
 has_pgbouncer() {
     PATH=$PATH:/usr/sbin command -v pgbouncer
 }
@@ -57,6 +61,8 @@ need cmake has cmake
 need ninja-build has ninja
 need pkg-config has pkg-config
 need python3 has python3
+need python3-dev has_python_header
+need python3-venv python3 -c 'import ensurepip, venv'
 need libpq-dev pkg-config --exists libpq
 need libsqlite3-dev pkg-config --exists sqlite3
 need libjansson-dev pkg-config --exists jansson

@@ -199,7 +199,7 @@ class Gate:
         now = self._now()
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
-        if self._tokens < count:
+        if self._tokens < count - 1e-6:
             error = _errors.RateLimitedError("enqueuing %d more is too fast" % count)
             error.code = "ERATE"
             error.retryable = count <= self._burst

@@ -198,9 +198,10 @@ async def test_the_builder_says_what_it_has(place: Place) -> None:
     store = await place.store("tasks")
     consumer = await store.consumer("tasks")
     builder = pgqrs.dequeue()
-    assert not builder.has_worker() and builder.queue is None
+    assert builder.has_worker() is False
+    assert [builder.queue] == [None]
     builder.from_queue("tasks").batch(7).poll_interval(25)
-    assert (builder.queue, builder.batch_size, builder.poll_interval_ms) == ("tasks", 7, 25)
+    assert [builder.queue, builder.batch_size, builder.poll_interval_ms] == ["tasks", 7, 25]
     assert builder.worker(consumer).has_worker()
     with pytest.raises(ValueError):
         await builder.poll(store)
