@@ -1,4 +1,4 @@
-# tests/python/test_X.py -> tests python.X.sqlite and python.X.postgres: the package as pip installs it,
+# tests/python/test_X.py -> tests python.X.sqlite, python.X.postgres and python.X.turso: the package as pip installs it,
 # in a virtual environment of the build directory, which the test python.install makes.
 
 set(python_venv ${PROJECT_BINARY_DIR}/python-venv)
@@ -18,6 +18,13 @@ foreach(script IN LISTS python_scripts)
         if(name MATCHES "^(names|types)$" AND NOT backend STREQUAL "sqlite")
             continue() # they look at no database
         endif()
+        set(environment PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PGQRS_TEST_BACKEND=${backend})
+        if(backend STREQUAL "turso")
+            if(NOT name MATCHES "^(readme|runs|queues|payloads)$")
+                continue() # they are about processes, threads and files, or look by other programs
+            endif()
+            list(APPEND environment ${turso_environment})
+        endif()
         set(test python.${name}.${backend})
         add_test(NAME ${test} COMMAND ${python_run} ${script}
                  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/tests/python)
@@ -26,6 +33,6 @@ foreach(script IN LISTS python_scripts)
         endif()
         set_tests_properties(${test} PROPERTIES
             TIMEOUT ${PGQRS_TEST_TIMEOUT} SKIP_RETURN_CODE 77 LABELS python FIXTURES_REQUIRED python
-            ENVIRONMENT "PYTHONDONTWRITEBYTECODE=1;PYTHONFAULTHANDLER=1;PGQRS_TEST_BACKEND=${backend}")
+            ENVIRONMENT "${environment}")
     endforeach()
 endforeach()

@@ -299,7 +299,7 @@ class _Poll:
         worker, store = self._worker, self._store
         loop = asyncio.get_running_loop()
         worker._on_interrupt = functools.partial(_soon, loop, self._interrupt)
-        ended, watch = lib.PGQRS_WORKER_READY, None
+        watch = None
         try:
             # One that came before this began ends it at once.
             if await worker.status() == WorkerStatus.Interrupted or worker._interrupted:
@@ -311,18 +311,29 @@ class _Poll:
                 messages = await self._take()
                 if messages:
                     await self._work(messages)
-            ended = lib.PGQRS_WORKER_SUSPENDED
-            worker._interrupted = False
+        except Exception:
+            await asyncio.wait([self._ready()])
+            raise
+        except BaseException:
+            self._ready()  # not awaited: what ends the poll leaves it as it is, and at once
+            raise
         finally:
             worker._on_interrupt = None
             if watch is not None:
                 watch.cancel()
-            if store._engine.usable:
-                # Not awaited: what ends the poll shall leave it as it is, and at once.
-                said = store._set_status(worker.worker_id, ended)
-                ignore(said)
-        await said
+        worker._interrupted = False
+        await store._set_status(worker.worker_id, lib.PGQRS_WORKER_SUSPENDED)
         raise failed("worker %d was interrupted" % worker.worker_id, "EINTERRUPTED")
+
+    def _ready(self) -> "asyncio.Future[None]":
+        """Say that the poll has ended, if that can be said."""
+        if self._store._engine.usable:
+            said = self._store._set_status(self._worker.worker_id, lib.PGQRS_WORKER_READY)
+        else:
+            said = asyncio.get_running_loop().create_future()
+            said.set_result(None)
+        ignore(said)
+        return said
 
     def _interrupt(self) -> None:
         if not self._interrupted.done():
