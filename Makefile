@@ -16,7 +16,7 @@ FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 # The mutants show that the storm finds faults, at full speed; there is nothing to sanitize in them.
 SOUND = -E '^process\.mutants'
 
-.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install \
+.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install wheel test-wheel \
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
@@ -70,6 +70,13 @@ turso: build/release/build.ninja
 
 install: build
 	cmake --install build/release --prefix '$(PREFIX)'
+
+# The Python package with what it needs inside, in dist/; and its tests in a fresh environment.
+wheel: | requirements
+	tools/wheel.sh build dist
+
+test-wheel: wheel
+	$(FAST) tools/with_postgres.sh tools/wheel.sh test dist
 
 requirements:
 	@tools/requirements.sh

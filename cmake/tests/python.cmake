@@ -15,7 +15,7 @@ foreach(script IN LISTS python_scripts)
     cmake_path(GET script STEM stem)
     string(REGEX REPLACE "^test_" "" name ${stem})
     foreach(backend IN LISTS pgqrs_dialects)
-        if(name MATCHES "^(names|types)$" AND NOT backend STREQUAL "sqlite")
+        if(name MATCHES "^(names|types|wheel)$" AND NOT backend STREQUAL "sqlite")
             continue() # they look at no database
         endif()
         set(environment PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PGQRS_TEST_BACKEND=${backend})
