@@ -160,6 +160,7 @@ void pgqrs_worker_stop(pgqrs_worker *worker)
 
     if (worker == NULL)
         return;
+    atomic_store(&worker->stopping, true);
     written = write(worker->stop_pipe[1], "s", 1); /* full: it has been asked before */
     (void)written;
     errno = saved;
@@ -668,11 +669,11 @@ pgqrs_status pgqrs_worker_run(pgqrs_worker *worker, pgqrs_error *error)
     if (rc != PGQRS_OK)
         return rc;
     worker->running = true;
-    atomic_store(&worker->stopping, false);
     rc = start_threads(worker, error);
     if (rc == PGQRS_OK)
         interrupted = wait_for_stop(worker);
     stop_threads(worker);
+    atomic_store(&worker->stopping, false);
     worker->running = false;
     if (pgqrs_worker_set_status(worker->store, pgqrs_worker_id(worker),
                                 interrupted ? PGQRS_WORKER_SUSPENDED : PGQRS_WORKER_STOPPED, &own)
