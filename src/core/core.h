@@ -140,9 +140,12 @@ struct pgqrs_store {
     /* Operations waiting for a group, in order of arrival. */
     pgqrs__op *pending_first;
     pgqrs__op *pending_last;
+    size_t     pending_count;
     int        groups_in_flight;
-    pgqrs__map busy;   /* message id -> what is in flight on it (group.c) */
-    pgqrs__map tokens; /* steps by name and idempotency keys in flight */
+    size_t     ops_in_flight;    /* their operations */
+    int64_t    group_started_us; /* the latest one, by the real monotonic clock */
+    pgqrs__map busy;             /* message id -> what is in flight on it (group.c) */
+    pgqrs__map tokens;           /* steps by name and idempotency keys in flight */
     uint64_t   token_seed;
 
     pgqrs__smap queue_ids; /* name -> id * 2 + workflow */
@@ -312,6 +315,8 @@ typedef enum pgqrs__op_kind {
 #define PGQRS__OP_CALLS 4
 #define PGQRS__GROUPS_IN_FLIGHT \
     2 /* one waits for the disk while the other computes; 4 gained nothing */
+/* a group that has begun is waited for so long by a smaller one */
+#define PGQRS__GROUP_PATIENCE_US PGQRS_MILLISECOND
 
 /* The calls of an atomic operation: strict statements, which undo it unless all is as it must be.
  */
@@ -357,7 +362,7 @@ struct pgqrs__op {
     size_t      nparts;
     bool natural; /* ATOMIC: sent again, it cannot do a second time what may have been done */
     pgqrs__task
-        *task; /* that was submitted, and is told (crew.c); NULL: somebody waits at `done` */
+        *task; /* that was submitted, and is told (crew.c); NULL: somebody waits for `news` */
 
     /* Rows that are asked again (operation.c): what call 0 was as a whole, and where each row was.
      */
@@ -374,17 +379,22 @@ struct pgqrs__op {
     void (*clear)(pgqrs__op *op);       /* more to clear; may be NULL */
     void (*free_result)(pgqrs__op *op); /* more to free; may be NULL */
 
-    /* the group's */
-    pgqrs__op  *next;
-    pgqrs__cond done;
-    size_t      order; /* of arrival in its group */
-    int64_t     deadline_us;
-    int64_t     sent_us; /* by the lease clock: before it was first sent */
+    /* the group's; under the store's lock */
+    pgqrs__op *next;
+    size_t     order; /* of arrival in its group */
+    int64_t    deadline_us;
+    int64_t    sent_us; /* by the lease clock: before it was first sent */
     enum { PGQRS__OP_NEW, PGQRS__OP_PENDING, PGQRS__OP_SENT, PGQRS__OP_DONE } stage;
     bool         abandoned; /* its caller has left: the group frees it */
     pgqrs_status status;
     pgqrs_error  error;
+    /* Its caller sleeps here, and not at the store's lock, which all that are told at once would
+     * want at once. */
+    pgqrs__news news; /* PGQRS__NEWS_… */
 };
+
+#define PGQRS__NEWS_TURN 1u /* its caller may lead a group */
+#define PGQRS__NEWS_END  2u /* it is DONE, and nobody else looks at it any more */
 
 /* Whether it is on leased rows. */
 static inline bool pgqrs__op_held(const pgqrs__op *op)
@@ -425,10 +435,11 @@ pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_le
                                  pgqrs_error *error);
 /* The same in parts, for what is submitted; under the lock. Add an operation to those that wait,
  * take one that is still PENDING out again, lead one group if a turn is free and anything can go:
- * that leaves the lock meanwhile. */
+ * that leaves the lock meanwhile. *out_due_us is when to try again, by the real monotonic clock,
+ * unless something else happens before, which wakes; INT64_MAX: no time. */
 void pgqrs__group_add(pgqrs_store *store, pgqrs__op *op);
 void pgqrs__group_remove(pgqrs_store *store, pgqrs__op *op);
-bool pgqrs__group_lead(pgqrs_store *store);
+bool pgqrs__group_lead(pgqrs_store *store, int64_t *out_due_us);
 
 /* Operations, all or nothing, in the transaction that is open on @p conn; their answers are in
  * them. */

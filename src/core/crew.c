@@ -442,16 +442,18 @@ static void *leader_main(void *arg)
     pgqrs__mutex_lock(&store->lock);
     crew = store->crew;
     while (!crew->stop) {
+        int64_t due_us = INT64_MAX;
+
         if (look(store))
             continue;
         if (store->pending_first != NULL) {
             if (crew->leaders_idle == 0) /* somebody must look at the clock meanwhile */
                 start_leader(store);
-            if (pgqrs__group_lead(store))
+            if (pgqrs__group_lead(store, &due_us))
                 continue;
         }
         crew->leaders_idle++;
-        pgqrs__cond_wait_until(&crew->lead, &store->lock, crew->look_us);
+        pgqrs__cond_wait_until(&crew->lead, &store->lock, PGQRS__MIN(crew->look_us, due_us));
         crew->leaders_idle--;
     }
     pgqrs__mutex_unlock(&store->lock);

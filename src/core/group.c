@@ -3,7 +3,8 @@
  *
  * The first caller to find a free turn becomes the leader: it gathers what waits, runs it, and
  * hands every operation its result. While groups are in flight the next one gathers. Whoever waits
- * at the head when a turn becomes free leads the next group. No timer, and no thread of our own.
+ * at the head when a turn becomes free leads the next group. No thread of our own, and no timer but
+ * for a second group beside a larger one (may_start).
  *
  * One message is never in two groups at once, unless both only read or add beside each other
  * (steps): `busy` counts what is in flight on each message, and an operation that would clash
@@ -192,18 +193,20 @@ pgqrs_status pgqrs__group_pin(pgqrs_store *store, int64_t message_id, pgqrs_erro
 
 /* --- Gathering -------------------------------------------------------------------------------- */
 
-/* Its caller is told; what was submitted goes on to @p answered. Under the lock. */
-static void op_done(pgqrs__op *op, pgqrs__op **answered)
+/* What was submitted goes on to @p answered, what nobody waits for ends. True: its caller is to be
+ * told, with the lock or without. Under the lock. */
+static bool op_done(pgqrs__op *op, pgqrs__op **answered)
 {
     op->stage = PGQRS__OP_DONE;
     if (op->abandoned) {
         pgqrs__op_free(op);
-    } else if (op->task != NULL) {
-        op->next  = *answered;
-        *answered = op;
-    } else {
-        pgqrs__cond_signal(&op->done);
+        return false;
     }
+    if (op->task == NULL)
+        return true;
+    op->next  = *answered;
+    *answered = op;
+    return false;
 }
 
 /* Whoever waits at the head may lead, or look again. Under the lock. */
@@ -214,13 +217,14 @@ static void wake_head(pgqrs_store *store)
     if (store->pending_first->task != NULL)
         pgqrs__crew_wake(store);
     else
-        pgqrs__cond_signal(&store->pending_first->done);
+        pgqrs__news_tell(&store->pending_first->news, PGQRS__NEWS_TURN);
 }
 
 static void pending_add(pgqrs_store *store, pgqrs__op *op)
 {
     op->next  = NULL;
     op->stage = PGQRS__OP_PENDING;
+    store->pending_count++;
     if (store->pending_last != NULL)
         store->pending_last->next = op;
     else
@@ -240,6 +244,7 @@ static void pending_remove(pgqrs_store *store, pgqrs__op *op)
         before->next = op->next;
     if (store->pending_last == op)
         store->pending_last = before;
+    store->pending_count--;
 }
 
 void pgqrs__group_unpin(pgqrs_store *store, int64_t message_id)
@@ -285,9 +290,11 @@ static bool gather(pgqrs_store *store, pgqrs__group *g, pgqrs__op **answered)
             before->next = next;
         if (store->pending_last == op)
             store->pending_last = before;
+        store->pending_count--;
         if (t == NO_MEMORY) {
             op->status = pgqrs__nomem(&op->error);
-            op_done(op, answered);
+            if (op_done(op, answered))
+                pgqrs__news_tell(&op->news, PGQRS__NEWS_END);
             continue;
         }
         op->stage      = PGQRS__OP_SENT;
@@ -421,13 +428,73 @@ static void run_group(pgqrs_store *store, pgqrs__group *g)
     }
 }
 
-bool pgqrs__group_lead(pgqrs_store *store)
+/* --- Leading ---------------------------------------------------------------------------------- */
+
+/* How many groups may be in flight. */
+static int turns(const pgqrs_store *store)
 {
-    int most = (store->backend->caps & PGQRS__CAP_WRITERS) != 0 ? PGQRS__GROUPS_IN_FLIGHT : 1;
+    return (store->backend->caps & PGQRS__CAP_WRITERS) != 0 ? PGQRS__GROUPS_IN_FLIGHT : 1;
+}
+
+/* A group beside another one starts when it is no smaller, or when the other one takes long: the
+ * smaller groups are, the dearer is each operation. When the callers of a group that was answered
+ * come again one after the other, the first of them would else go alone. Under the lock. */
+static bool may_start(const pgqrs_store *store, int64_t *out_due_us)
+{
+    int64_t due_us = store->group_started_us + PGQRS__GROUP_PATIENCE_US;
+
+    *out_due_us = INT64_MAX;
+    if (store->groups_in_flight == 0)
+        return true;
+    if (store->groups_in_flight >= turns(store) || store->pending_count == 0)
+        return false;
+    if (store->pending_count >= store->ops_in_flight || pgqrs__mono_us() >= due_us)
+        return true;
+    *out_due_us = due_us;
+    return false;
+}
+
+/* Under the lock, which is left meanwhile. */
+static void carry(pgqrs_store *store, pgqrs__group *g, pgqrs__op **answered)
+{
+    pgqrs__op  **ops   = g->atomic != NULL ? &g->atomic : g->ops;
+    const size_t count = g->atomic != NULL ? 1 : g->count;
+    size_t       told  = 0;
+
+    store->groups_in_flight++;
+    store->ops_in_flight += count;
+    store->group_started_us = pgqrs__mono_us();
+    if (store->groups_in_flight < turns(store)) /* somebody else may lead what is left */
+        wake_head(store);
+    pgqrs__mutex_unlock(&store->lock);
+
+    pgqrs__arena_init(&g->arena);
+    run_group(store, g);
+    pgqrs__arena_free(&g->arena);
+
+    pgqrs__mutex_lock(&store->lock);
+    store->groups_in_flight--;
+    store->ops_in_flight -= count;
+    for (size_t i = 0; i < count; i++) {
+        untouch(store, ops[i], ops[i]->nparts);
+        if (op_done(ops[i], answered))
+            ops[told++] = ops[i];
+    }
+    wake_head(store);
+    if (told == 0)
+        return;
+    pgqrs__mutex_unlock(&store->lock);
+    for (size_t i = 0; i < told; i++)
+        pgqrs__news_tell(&ops[i]->news, PGQRS__NEWS_END);
+    pgqrs__mutex_lock(&store->lock);
+}
+
+bool pgqrs__group_lead(pgqrs_store *store, int64_t *out_due_us)
+{
     pgqrs__op   *answered = NULL;
     pgqrs__group g;
 
-    if (store->groups_in_flight >= most)
+    if (!may_start(store, out_due_us))
         return false;
     g.ops    = g.several;
     g.atomic = NULL;
@@ -435,26 +502,10 @@ bool pgqrs__group_lead(pgqrs_store *store)
     g.deadline_us              = INT64_MIN;
     if (!gather(store, &g, &answered))
         return false;
-    if (g.count > 0) {
-        store->groups_in_flight++;
-        if (store->groups_in_flight < most) /* somebody else may lead what is left */
-            wake_head(store);
-        pgqrs__mutex_unlock(&store->lock);
-
-        pgqrs__arena_init(&g.arena);
-        run_group(store, &g);
-        pgqrs__arena_free(&g.arena);
-
-        pgqrs__mutex_lock(&store->lock);
-        store->groups_in_flight--;
-        for (size_t i = 0; i < (g.atomic != NULL ? 1 : g.count); i++) {
-            pgqrs__op *op = g.atomic != NULL ? g.atomic : g.ops[i];
-
-            untouch(store, op, op->nparts);
-            op_done(op, &answered);
-        }
-    }
-    wake_head(store);
+    if (g.count > 0)
+        carry(store, &g, &answered);
+    else
+        wake_head(store);
     if (answered != NULL)
         pgqrs__crew_answer(store, answered);
     return true;
@@ -471,35 +522,57 @@ void pgqrs__group_remove(pgqrs_store *store, pgqrs__op *op)
     wake_head(store); /* a turn may have been meant for it */
 }
 
-pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
-                                 pgqrs_error *error)
+/* --- Waiting for one's own -------------------------------------------------------------------- */
+
+static pgqrs_status result_of(const pgqrs__op *op, pgqrs_error *error)
+{
+    if (op->status != PGQRS_OK)
+        *error = op->error;
+    return op->status;
+}
+
+/* The caller's deadline has passed. Under the lock, which it leaves. */
+static pgqrs_status leave(pgqrs_store *store, pgqrs__op *op, bool *out_left, pgqrs_error *error)
 {
     pgqrs_status rc;
 
+    if (op->stage == PGQRS__OP_DONE) { /* about to be told */
+        pgqrs__mutex_unlock(&store->lock);
+        while ((pgqrs__news_wait(&op->news, INT64_MAX) & PGQRS__NEWS_END) == 0)
+            continue;
+        return result_of(op, error);
+    }
+    rc = pgqrs__fail(error, PGQRS_ETIMEDOUT, PGQRS_OBJECT_STORE, "the deadline passed");
+    if (op->stage == PGQRS__OP_PENDING) {
+        pgqrs__group_remove(store, op);
+        pgqrs__flag(error, PGQRS_RETRYABLE);
+    } else { /* on its way: the group goes on without its caller */
+        op->abandoned = true;
+        *out_left     = true;
+        pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
+    }
+    pgqrs__mutex_unlock(&store->lock);
+    return rc;
+}
+
+pgqrs_status pgqrs__group_submit(pgqrs_store *store, pgqrs__op *op, bool *out_left,
+                                 pgqrs_error *error)
+{
     *out_left = false;
     pgqrs__mutex_lock(&store->lock);
     pending_add(store, op);
-    while (op->stage != PGQRS__OP_DONE) {
-        if (op->stage == PGQRS__OP_PENDING && pgqrs__group_lead(store))
+    do {
+        int64_t due_us = INT64_MAX;
+
+        while (op->stage == PGQRS__OP_PENDING && pgqrs__group_lead(store, &due_us))
             continue;
-        if (pgqrs__cond_wait_until(&op->done, &store->lock, op->deadline_us)
-            || op->stage == PGQRS__OP_DONE)
-            continue;
-        rc = pgqrs__fail(error, PGQRS_ETIMEDOUT, PGQRS_OBJECT_STORE, "the deadline passed");
-        if (op->stage == PGQRS__OP_PENDING) {
-            pgqrs__group_remove(store, op);
-            pgqrs__flag(error, PGQRS_RETRYABLE);
-        } else { /* on its way: the group goes on without its caller */
-            op->abandoned = true;
-            *out_left     = true;
-            pgqrs__flag(error, PGQRS_MAYBE_APPLIED);
-        }
+        if (store->pending_first != op)
+            due_us = INT64_MAX; /* whoever is at the head looks at the clock */
         pgqrs__mutex_unlock(&store->lock);
-        return rc;
-    }
-    pgqrs__mutex_unlock(&store->lock);
-    rc = op->status;
-    if (rc != PGQRS_OK)
-        *error = op->error;
-    return rc;
+        if ((pgqrs__news_wait(&op->news, PGQRS__MIN(op->deadline_us, due_us)) & PGQRS__NEWS_END)
+            != 0)
+            return result_of(op, error);
+        pgqrs__mutex_lock(&store->lock);
+    } while (pgqrs__mono_us() < op->deadline_us);
+    return leave(store, op, out_left, error);
 }

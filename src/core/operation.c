@@ -15,7 +15,7 @@ pgqrs__op *pgqrs__op_new(pgqrs__op_kind kind)
 
     if (op == NULL)
         return NULL;
-    if (!pgqrs__cond_init(&op->done)) {
+    if (!pgqrs__news_init(&op->news)) {
         pgqrs__free(op);
         return NULL;
     }
@@ -33,7 +33,7 @@ void pgqrs__op_free(pgqrs__op *op)
     for (size_t i = 0; i < op->nparts; i++)
         pgqrs__op_free(op->parts[i]);
     pgqrs__arena_free(&op->arena);
-    pgqrs__cond_destroy(&op->done);
+    pgqrs__news_destroy(&op->news);
     pgqrs__free(op);
 }
 

@@ -67,6 +67,7 @@ struct pgqrs_worker {
 
     pgqrs__mutex lock;
     pgqrs__cond  ended;    /* a thread has */
+    pgqrs__cond  halted;   /* `stopping` was set: who backs off hears it here, and nothing else */
     int          threads;  /* that are running */
     uint64_t     activity; /* grows with each claim that brought something */
 };
@@ -113,8 +114,12 @@ pgqrs_status pgqrs_worker_new(pgqrs_store *store, const pgqrs_worker_options *gi
         goto no_lock;
     if (!pgqrs__cond_init(&worker->ended))
         goto no_cond;
+    if (!pgqrs__cond_init(&worker->halted))
+        goto no_halted;
     *out_worker = worker;
     return PGQRS_OK;
+no_halted:
+    pgqrs__cond_destroy(&worker->ended);
 no_cond:
     pgqrs__mutex_destroy(&worker->lock);
 no_lock:
@@ -142,6 +147,7 @@ void pgqrs_worker_free(pgqrs_worker *worker)
     }
     close(worker->stop_pipe[0]);
     close(worker->stop_pipe[1]);
+    pgqrs__cond_destroy(&worker->halted);
     pgqrs__cond_destroy(&worker->ended);
     pgqrs__mutex_destroy(&worker->lock);
     pgqrs__free(worker->name);
@@ -249,7 +255,7 @@ static void back_off(work *w, int64_t *delay_us)
     int64_t       until  = pgqrs__mono_us() + *delay_us;
 
     pgqrs__mutex_lock(&worker->lock);
-    while (!stopping(worker) && pgqrs__cond_wait_until(&w->changed, &worker->lock, until))
+    while (!stopping(worker) && pgqrs__cond_wait_until(&worker->halted, &worker->lock, until))
         continue;
     pgqrs__mutex_unlock(&worker->lock);
     *delay_us = PGQRS__MIN(*delay_us * 2, BACKOFF_MAX_US);
@@ -397,7 +403,8 @@ static void claim(work *w, int64_t *delay_us)
     } else if (rc == PGQRS_OK || rc == PGQRS_ENOTFOUND) {
         w->idle_at = before + 1;
     }
-    pgqrs__cond_broadcast(&w->changed);
+    /* This hand takes the first message, and each that takes one wakes the next while there are
+     * more: waking all for a claim of a few costs more than handling them. */
     batch_free(b);
 }
 
@@ -526,6 +533,7 @@ static void stop_threads(pgqrs_worker *worker)
     pgqrs__mutex_unlock(&worker->store->lock);
 
     pgqrs__mutex_lock(&worker->lock);
+    pgqrs__cond_broadcast(&worker->halted);
     for (work *w = worker->works; w != NULL; w = w->next) {
         pgqrs__cond_broadcast(&w->changed);
         give_back_untaken(worker, w);

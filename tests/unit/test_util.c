@@ -1331,6 +1331,64 @@ static void threads_meet_with_signals_blocked(void **state)
     pgqrs__mutex_destroy(&m.mutex);
 }
 
+typedef struct told {
+    pgqrs__news            back;
+    _Atomic(pgqrs__news *) next; /* whom to tell */
+} told;
+
+static void *tell_all(void *arg)
+{
+    told *t = arg;
+
+    for (;;) {
+        pgqrs__news *news;
+
+        assert_int_equal(1, pgqrs__news_wait(&t->back, INT64_MAX));
+        news = atomic_load(&t->next);
+        if (news == NULL)
+            return NULL;
+        pgqrs__news_tell(news, 1);
+        pgqrs__news_tell(news, 6);
+    }
+}
+
+/* Bits add up until they are taken back, and who has heard the last may free what it heard it in.
+ */
+static void news_are_heard_and_may_be_freed(void **state)
+{
+    told          t;
+    pgqrs__thread thread;
+
+    (void)state;
+    assert_true(pgqrs__news_init(&t.back));
+    atomic_init(&t.next, NULL);
+    assert_int_equal(0, pgqrs__news_wait(&t.back, 0));
+    assert_int_equal(0, pgqrs__news_wait(&t.back, pgqrs__mono_us() + 1000));
+    pgqrs__news_tell(&t.back, 1);
+    pgqrs__news_tell(&t.back, 8);
+    assert_int_equal(9, pgqrs__news_wait(&t.back, 0));
+    assert_int_equal(0, pgqrs__news_wait(&t.back, 0));
+    assert_int_equal(0, pgqrs__thread_start(&thread, tell_all, &t, "tells"));
+    for (int i = 0; i < 2000; i++) {
+        pgqrs__news *news  = malloc(sizeof(*news));
+        unsigned     heard = 0;
+
+        assert_non_null(news);
+        assert_true(pgqrs__news_init(news));
+        atomic_store(&t.next, news);
+        pgqrs__news_tell(&t.back, 1);
+        while ((heard & 6) == 0)
+            heard |= pgqrs__news_wait(news, i % 2 == 0 ? INT64_MAX : pgqrs__mono_us() + 50);
+        assert_int_equal(7, heard);
+        pgqrs__news_destroy(news);
+        free(news);
+    }
+    atomic_store(&t.next, NULL);
+    pgqrs__news_tell(&t.back, 1);
+    pgqrs__thread_join(&thread);
+    pgqrs__news_destroy(&t.back);
+}
+
 static void waits_end_at_their_deadline(void **state)
 {
     pgqrs__mutex mutex;
@@ -1415,6 +1473,7 @@ int main(void)
         UTIL_TEST(smap_holds_many_names),
         UTIL_TEST(smap_is_unharmed_when_memory_runs_out),
         UTIL_TEST(threads_meet_with_signals_blocked),
+        UTIL_TEST(news_are_heard_and_may_be_freed),
         UTIL_TEST(waits_end_at_their_deadline),
         UTIL_TEST(sums_stay_in_range),
     };
