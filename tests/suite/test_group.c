@@ -41,7 +41,7 @@ static bool give_turns_back(pgqrs_store *store)
         waiting++;
     if (waiting == CALLERS) {
         store->groups_in_flight -= ALL_TURNS;
-        pgqrs__cond_signal(&store->pending_first->done);
+        pgqrs__news_tell(&store->pending_first->news, PGQRS__NEWS_TURN);
     }
     pgqrs__mutex_unlock(&store->lock);
     return waiting == CALLERS;
