@@ -20,6 +20,8 @@ is used:
   Future: it may be awaited later, or gathered.
 - An awaiter that is cancelled before the tick ends has sent nothing. After that the operation
   happens; `undo(result)` is told of a result that nobody waits for (a claim gives its messages back).
+- `many=True`: `add` adds several operations, one after the other, and returns the first one's number;
+  `take` reads the status of each, and raises by `exception()`. One Future instead of many.
 - `alone=True`: a batch of its own, for what is not one quick statement. `waits=True`: also alone,
   and a cancelled awaiter ends the wait.
 - `keep`: handles (runs, steps) that must live until it is done. `add` and `take` are kept anyway.
@@ -367,7 +369,7 @@ def in_thread(function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]
 
 
 class _Operation:
-    __slots__ = ("engine", "add", "take", "answers", "undo", "keep", "future", "index")
+    __slots__ = ("engine", "add", "take", "answers", "undo", "keep", "future", "many", "index")
 
     def __init__(
         self,
@@ -378,6 +380,7 @@ class _Operation:
         undo: Optional[Callable[[Any], None]],
         keep: Any,
         future: "asyncio.Future[Any]",
+        many: bool = False,
     ) -> None:
         self.engine = engine
         self.add = add
@@ -386,6 +389,7 @@ class _Operation:
         self.undo = undo
         self.keep = keep
         self.future = future
+        self.many = many
         self.index = 0
 
     def settle(self, batch: Any) -> None:
@@ -395,7 +399,9 @@ class _Operation:
         if future.done() and (self.undo is None or status != lib.PGQRS_OK):
             return
         try:
-            if self.answers is not None and status in self.answers:
+            if self.many and self.take is not None:
+                result = self.take(batch, self.index)
+            elif self.answers is not None and status in self.answers:
                 result = self.answers[status]
             elif status == lib.PGQRS_OK:
                 result = None if self.take is None else self.take(batch, self.index)
@@ -824,6 +830,7 @@ class Engine:
         keep: Any = None,
         alone: bool = False,
         waits: bool = False,
+        many: bool = False,
     ) -> "asyncio.Future[T]":
         """Send an operation with what else is awaited in this tick. See the head of this module."""
         self._usable()
@@ -835,7 +842,7 @@ class Engine:
             )
         completions = _completions()
         future: "asyncio.Future[T]" = asyncio.get_running_loop().create_future()
-        completions.add(_Operation(self, add, take, answers, undo, keep, future), alone, waits)
+        completions.add(_Operation(self, add, take, answers, undo, keep, future, many), alone, waits)
         return future
 
     def blocking(self, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":

@@ -16,6 +16,7 @@ from ._engine import (
     Owned,
     check,
     encoded,
+    exception,
     failure,
     ffi,
     lib,
@@ -594,6 +595,41 @@ class Consumer(_Worker):
         self._store._forget(hold)
         return held
 
+    async def _finish_many(
+        self, message_ids: Sequence[int], add: Callable[[Any, Any], int], of_ended: bool
+    ) -> List[bool]:
+        """Finish each one that is held; `of_ended` is the answer for a run that has ended."""
+        self._store._beat()
+        answers: Dict[int, bool] = {}
+        holds: List[Hold] = []
+        for message_id in dict.fromkeys(message_ids):
+            hold = self._hold(message_id)
+            if hold is not None and hold.ended:
+                answers[message_id] = of_ended
+                if of_ended:
+                    self._store._forget(hold)
+            elif hold is not None and hold.held():
+                holds.append(hold)
+
+        def add_all(batch: Any) -> int:
+            return [add(batch, hold.lease()) for hold in holds][0]
+
+        def take(batch: Any, first: int) -> None:
+            problem = None
+            for at, hold in enumerate(holds, first):
+                status = lib.pgqrs_batch_status(batch, at)
+                if status in HELD:
+                    answers[hold.id] = HELD[status]
+                    self._store._forget(hold)
+                else:
+                    problem = problem or exception(lib.pgqrs_batch_error(batch, at))
+            if problem is not None:
+                raise problem
+
+        if holds:
+            await self._store._engine.submit(add_all, take, keep=holds, many=True)
+        return [answers.pop(message_id, False) for message_id in message_ids]
+
     async def archive(self, message_id: int) -> bool:
         """The work is done: keep the message in the archive. True also of a run that has ended, which
         put its message there itself."""
@@ -605,7 +641,7 @@ class Consumer(_Worker):
 
     async def archive_many(self, message_ids: Sequence[int]) -> List[bool]:
         """The same for each of them, in one commit."""
-        return list(await asyncio.gather(*[self.archive(message_id) for message_id in message_ids]))
+        return await self._finish_many(message_ids, lib.pgqrs_batch_archive, True)
 
     async def delete(self, message_id: int) -> bool:
         """The work is done: leave no trace of the message."""
@@ -616,7 +652,7 @@ class Consumer(_Worker):
 
     async def delete_many(self, message_ids: Sequence[int]) -> List[bool]:
         """The same for each of them, in one commit."""
-        return list(await asyncio.gather(*[self.delete(message_id) for message_id in message_ids]))
+        return await self._finish_many(message_ids, lib.pgqrs_batch_delete, False)
 
     async def extend_vt(self, message_id: int, seconds: float) -> bool:
         """Let the lease of one message last so many seconds from now."""
@@ -639,15 +675,12 @@ class Consumer(_Worker):
 
     async def release_messages(self, message_ids: Sequence[int]) -> int:
         """Give messages back, to be delivered again now, uncounted; how many it held."""
-        given = await asyncio.gather(
-            *[
-                self._finish(
-                    message_id, lambda batch, message: lib.pgqrs_batch_release(batch, message, NULL)
-                )
-                for message_id in message_ids
-            ]
-        )
-        return sum(given)
+        return sum(await self._finish_many(message_ids, _release_now, False))
+
+
+def _release_now(batch: Any, message: Any) -> int:
+    number: int = lib.pgqrs_batch_release(batch, message, NULL)
+    return number
 
 
 def _lease(seconds: float) -> int:

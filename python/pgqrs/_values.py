@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -21,6 +22,7 @@ _RFC3339 = re.compile(
 Time = Union[str, datetime]
 
 
+@functools.lru_cache(maxsize=256)  # the messages of one claim share two of three
 def timestamp(us: int) -> str:
     """Microseconds since 1970 as RFC 3339, UTC."""
     return (_EPOCH + timedelta(microseconds=us)).isoformat()
@@ -145,7 +147,7 @@ STEP_STATUS = {
 # --- Records -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class QueueMessage:
     """A message. Times are RFC 3339 text; None: not yet.
 

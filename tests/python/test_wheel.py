@@ -22,13 +22,14 @@ pytestmark = pytest.mark.skipif(not WHEEL, reason="PGQRS_TEST_WHEEL names no whe
 
 def test_what_the_wheel_holds() -> None:
     with zipfile.ZipFile(WHEEL) as wheel:
-        names = wheel.namelist()
+        names = [name for name in wheel.namelist() if not name.endswith("/")]
         grafted = [name for name in names if name.startswith("pgqrs.libs/")]
         licences = [name.split("/licenses/")[1] for name in names if "/licenses/" in name]
         assert any(name.startswith("pgqrs.libs/libpq-") for name in grafted)
         assert not [name for name in names if "sqlite3" in name]
         assert "pgqrs/_native.abi3.so" in names and "pgqrs/py.typed" in names
         assert "LICENSE" in licences and "LICENSE.libpq5" in licences
+        assert any(name.startswith("common/") for name in licences)
         assert all(len(wheel.read(name)) > 200 for name in names if "/licenses/" in name)
         record = next(name for name in names if name.endswith("/RECORD"))
         for name, digest, size in csv.reader(io.StringIO(wheel.read(record).decode())):
