@@ -677,7 +677,7 @@ pgqrs_status pgqrs_worker_run(pgqrs_worker *worker, pgqrs_error *error)
     if (rc != PGQRS_OK)
         return rc;
     worker->running = true;
-    rc = start_threads(worker, error);
+    rc              = start_threads(worker, error);
     if (rc == PGQRS_OK)
         interrupted = wait_for_stop(worker);
     stop_threads(worker);
