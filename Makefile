@@ -16,7 +16,7 @@ FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 # The mutants show that the storm finds faults, at full speed; there is nothing to sanitize in them.
 SOUND = -E '^process\.mutants'
 
-.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install wheel test-wheel \
+.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install wheel test-wheel bench-python soak-python \
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
@@ -80,6 +80,18 @@ wheel: | requirements
 
 test-wheel: wheel
 	$(FAST) tools/with_postgres.sh tools/wheel.sh test dist
+
+# The package beside the same work in C; a million messages through one process.
+VENV = build/release/python-venv
+
+$(VENV)/needs:
+	tools/python_venv.sh $(VENV) build/release/python-build
+
+bench-python: build $(VENV)/needs
+	tools/with_postgres.sh bench/python/run.sh $(VENV)/bin/python
+
+soak-python: build $(VENV)/needs
+	PGQRS_PG_FSYNC=off tools/with_postgres.sh sh -c '$(VENV)/bin/python bench/python/soak.py "$$PGQRS_TEST_PG"'
 
 requirements:
 	@tools/requirements.sh

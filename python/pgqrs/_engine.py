@@ -34,6 +34,8 @@ is used:
         check(lambda error: lib.pgqrs_store_describe(engine.handle, out, error))
 
 - What an operation needs may be checked before it is submitted: `raise failure(status, text, hint=...)`.
+- What never waits for the database (`pgqrs_lease_keep`, `pgqrs_run_from`, …) goes through
+  `engine.direct(lambda store: ...)`, so that nobody closes the store meanwhile.
 - Handles that must be freed before the store is closed (runs, workers) are registered:
   `owned = engine.own(cdata, lib.pgqrs_run_free)`; `owned.cdata` until `owned.free()`, which the
   garbage collector calls as well. `engine.close()` frees what is left.
@@ -687,10 +689,17 @@ class _State:
                 self.idle.notify_all()
 
     def free(self, key: int) -> None:
-        with self.lock:
+        with self.lock:  # the store must not be closed meanwhile
             entry = self.frees.pop(key, None)
-        if entry is not None:
-            entry[1](entry[0])
+            if entry is not None:
+                entry[1](entry[0])
+
+    def _wait(self) -> bool:
+        """Whether nothing is under way; waits a little for it."""
+        with self.lock:
+            if self.under_way > 0:
+                self.idle.wait(0.05)
+            return self.under_way == 0
 
     def close(self) -> None:
         """Close the store, whoever comes first; the others wait. Blocks."""
@@ -701,10 +710,8 @@ class _State:
             self.closed.wait()
             return
         if self.pid == os.getpid():
-            with self.lock:
-                while self.under_way > 0:
-                    self.idle.wait(0.05)  # what loops that are gone have left comes back to nobody
-                    _sweep()
+            while not self._wait():
+                _sweep()  # what loops that are gone have left comes back to nobody
             for key in list(self.frees):
                 self.free(key)
         store, self.store = self.store, NULL
@@ -844,6 +851,13 @@ class Engine:
         future: "asyncio.Future[T]" = asyncio.get_running_loop().create_future()
         completions.add(_Operation(self, add, take, answers, undo, keep, future, many), alone, waits)
         return future
+
+    def direct(self, function: Callable[[Any], T]) -> T:
+        """Call the library at once with the pgqrs_store *, for what never waits for the database
+        (leases to be kept or not, handles to be made). The store is not closed meanwhile."""
+        with self._state.lock:
+            self._usable()
+            return function(self._state.store)
 
     def blocking(self, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
         """Run a blocking function in a thread of its own. close() waits until it has ended."""

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, Dict, Mapping, Optional
 
 from . import _errors
-from ._engine import FOREVER, NULL, encoded, exception, failure, ffi, lib, maybe, options, text
+from ._engine import FOREVER, NULL, check, encoded, failure, ffi, lib, maybe, options, text
 from ._errors import PgqrsError
 
 from ._store import HELD, Hold, Keeper, Store
@@ -405,9 +405,11 @@ async def open_run(store: Store, run_id: int, *, again: bool = False) -> Run:
 def _handle_of(store: Store, hold: Hold) -> None:
     """A run handle on what a dequeue has leased."""
     out = ffi.new("pgqrs_run **")
-    error = ffi.new("pgqrs_error *")
-    if lib.pgqrs_run_from(store._engine.handle, hold.messages, hold.index, out, error) != lib.PGQRS_OK:
-        raise exception(error)
+
+    def make(handle: Any) -> None:
+        check(lambda error: lib.pgqrs_run_from(handle, hold.messages, hold.index, out, error))
+
+    store._engine.direct(make)
     hold.run = store._engine.own(out[0], lib.pgqrs_run_free)
 
 
@@ -530,9 +532,9 @@ class RunBuilder:
         return await open_run(_need(self._store, "store"), _need(self._message, "message"))
 
     async def get(self) -> Any:
-        """Its result; None until it has succeeded. A run that failed raises PgqrsError."""
-        store = _need(self._store, "store")
-        return _result(await run_record(store, _need(self._message, "message")))
+        """Its result; None until it has succeeded."""
+        record = await run_record(_need(self._store, "store"), _need(self._message, "message"))
+        return record.output if record.status == WorkflowStatus.Success else None
 
     async def result(self) -> Any:
         """Wait until it has ended: its result. A run that failed raises PgqrsError with its error."""

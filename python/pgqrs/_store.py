@@ -99,17 +99,23 @@ class Keeper:
         self._engine = store._engine
         self._store = weakref.ref(store)
         if hold.held():
-            check(
-                lambda error: lib.pgqrs_lease_keep(self._engine.handle, hold.lease(), 0, error),
-                lib.PGQRS_ELEASE,
-                lib.PGQRS_ESTATE,
-            )
+            self._engine.direct(self._keep)
+
+    def _keep(self, store: Any) -> None:
+        check(
+            lambda error: lib.pgqrs_lease_keep(store, self.hold.lease(), 0, error),
+            lib.PGQRS_ELEASE,
+            lib.PGQRS_ESTATE,
+        )
+
+    def _unkeep(self, store: Any) -> None:
+        lib.pgqrs_lease_unkeep(store, self.hold.lease(), NULL)
 
     def __del__(self) -> None:
         try:
             store = self._store()
-            if self._engine.usable and self.hold.held():
-                lib.pgqrs_lease_unkeep(self._engine.handle, self.hold.lease(), NULL)
+            if self.hold.held():
+                self._engine.direct(self._unkeep)
             elif store is not None:
                 store._forget(self.hold)  # nothing was leased, so there is nothing to go on with
         except Exception:  # at the end of the process anything may be gone

@@ -67,11 +67,13 @@ class WorkflowDef:
     async def __call__(self, run: Run, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(run, Run):
             raise TypeError("the first argument of workflow %r is a Run, not %s" % (self.name, type(run).__name__))
-        if run._hold.ended or not run._hold.held():
+        try:
+            await run.start()
+        except _errors.ValidationError:
             record = await run._record()
-            if record.status == WorkflowStatus.Success:
-                return record.output
-        await run.start()
+            if record.status != WorkflowStatus.Success:
+                raise
+            return record.output
         return await execute(self.run, run, *args, **kwargs)
 
 

@@ -220,6 +220,7 @@ async def test_a_failed_run_stays_failed(place: Place) -> None:
         await run.start()
     with pytest.raises(pgqrs.PgqrsError):
         await run.success(1)
+    assert await pgqrs.run().message(run.id()).store(store).get() is None
     with pytest.raises(pgqrs.PgqrsError, match="it is broken"):
         await pgqrs.run().message(run.id()).store(store).result()
     assert (await record(store, run.id())).error["message"] == "it is broken"

@@ -1,6 +1,6 @@
-"""How fast the Python package is, on the store of a DSN; the same work by psycopg and by C beside it.
+"""How fast the Python package is, on the store of a DSN. twin.c is the same work in C.
 
-    python bench/python.py DSN [--seconds 3] [--psycopg] [--only NAME]
+    python bench/python/bench.py DSN [--seconds 3] [--only NAME]
 
 Prints one line for each trial: its name, operations a second, and microseconds each (p50 for one that is
 awaited alone). The tables are installed in the schema "pgqrs_bench_python" of a PostgreSQL database, which
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from typing import Any, Awaitable, Callable, List, Optional
+from typing import Any, Awaitable, Callable, List, Optional, Tuple
 
 import pgqrs
 from pgqrs.decorators import step, workflow
@@ -68,11 +68,14 @@ async def measure(dsn: str, seconds: float, only: Optional[str]) -> None:
         trigger = pgqrs.workflow().name("bench").store(store)
         consumer = await store.consumer("bench_queue")
 
-        async def one_run() -> None:
-            await flow(await pgqrs.Admin(store).create_workflow("bench", 1), 1)
+        worker = await store.consumer("bench")
+
+        async def one_run(message: pgqrs.QueueMessage) -> None:
+            await flow(await pgqrs.run().message(message).store(store).execute(), message.payload)
 
         async def runs() -> None:
-            await asyncio.gather(*[one_run() for _ in range(64)])
+            await asyncio.gather(*[pgqrs.produce(store, "bench", 1) for _ in range(64)])
+            await asyncio.gather(*[one_run(message) for message in await worker.dequeue(64)])
 
         async def enqueues() -> None:
             await asyncio.gather(*[pgqrs.produce(store, "bench_queue", {"n": n}) for n in range(200)])
@@ -96,14 +99,18 @@ async def measure(dsn: str, seconds: float, only: Optional[str]) -> None:
             assert acquired.guard is not None
             await acquired.guard.success(1)
 
-        trials = [
+        async def purge() -> None:
+            await (await store.get_queues()).purge("bench_queue")
+
+        trials: List[Tuple[str, Callable[[], Awaitable[Any]]]] = [
             ("runs of 10 steps, 64 at once", lambda: rate("runs of 10 steps, 64 at once", seconds, 640, runs)),
             ("enqueue, 200 at once", lambda: rate("enqueue, 200 at once", seconds, 200, enqueues)),
+            ("purge", purge),
             ("enqueue 1000, drain by 100", lambda: rate("enqueue 1000, drain by 100", seconds, 1000, drain)),
             ("step, alone", lambda: alone("step, alone", seconds, one_step)),
         ]
         for name, trial in trials:
-            if only is None or only in name:
+            if only is None or only in name or name == "purge":
                 await trial()
 
 
