@@ -884,6 +884,15 @@ PGQRS_API pgqrs_status pgqrs_run_pause(pgqrs_run *run, const char *message,
 PGQRS_API pgqrs_status pgqrs_run_sleep(pgqrs_run *run, const char *name, int64_t duration_us);
 /** Cancel the run, as pgqrs_cancel(). */
 PGQRS_API pgqrs_status pgqrs_run_cancel(pgqrs_run *run);
+/** For a worker loop of your own: do with a run what pgqrs_worker_run() does once the workflow
+ *  function has returned @p returned. PGQRS_OK ends it in success without output; PGQRS_ECANCELLED
+ *  ends it so; PGQRS_EEXHAUSTED ends it in ERROR; PGQRS_ENOTREADY parks it until its step is due,
+ *  the attempt uncounted; a database failure gives it back for a little later, uncounted; anything
+ *  else counts the attempt, and it comes back after the workflow's backoff, or is dead when its
+ *  attempts are used up. A run that has ended, is parked or lost is left alone.
+ *  @return PGQRS_OK; PGQRS_ECANCELLED: it was cancelled and has ended so; PGQRS_ELEASE; or a
+ *          database failure: settle it again. */
+PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_run_settle(pgqrs_run *run, pgqrs_status returned);
 /** Whether a cancel has been heard of. Asks the database when the last answer is older than 1 s. */
 PGQRS_API bool pgqrs_run_cancelled(pgqrs_run *run);
 
@@ -1233,6 +1242,7 @@ PGQRS_API size_t pgqrs_batch_run_pause(pgqrs_batch *batch, pgqrs_run *run, const
 PGQRS_API size_t pgqrs_batch_run_sleep(pgqrs_batch *batch, pgqrs_run *run, const char *name,
                                        int64_t duration_us);
 PGQRS_API size_t pgqrs_batch_run_cancel(pgqrs_batch *batch, pgqrs_run *run);
+PGQRS_API size_t pgqrs_batch_run_settle(pgqrs_batch *batch, pgqrs_run *run, pgqrs_status returned);
 PGQRS_API size_t pgqrs_batch_run_get(pgqrs_batch *batch, int64_t run_id);
 PGQRS_API size_t pgqrs_batch_run_list(pgqrs_batch *batch, const char *workflow,
                                       const pgqrs_run_list_options *options);

@@ -213,6 +213,22 @@ size_t pgqrs_batch_run_sleep(pgqrs_batch *batch, pgqrs_run *run, const char *nam
     return pgqrs__call_add(batch, c, &error);
 }
 
+static pgqrs_status call_run_settle(pgqrs__call_task *c, pgqrs_error *error)
+{
+    return with_error(c, pgqrs_run_settle(c->run, (pgqrs_status)c->number), error);
+}
+
+size_t pgqrs_batch_run_settle(pgqrs_batch *batch, pgqrs_run *run, pgqrs_status returned)
+{
+    pgqrs_error       error;
+    pgqrs__call_task *c =
+        run_call_new(batch, "pgqrs_batch_run_settle()", call_run_settle, run, NULL, &error);
+
+    if (c != NULL)
+        c->number = (int)returned;
+    return pgqrs__call_add(batch, c, &error);
+}
+
 static pgqrs_status call_run_cancel(pgqrs__call_task *c, pgqrs_error *error)
 {
     return with_error(c, pgqrs_run_cancel(c->run), error);

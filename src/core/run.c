@@ -717,3 +717,10 @@ pgqrs_status pgqrs__run_settle(pgqrs_run *run, pgqrs_status returned)
         return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, AWAY_US, 0, false);
     return pgqrs__run_park(run, PGQRS__REASON_RETRY, NULL, -1, 0, true);
 }
+
+pgqrs_status pgqrs_run_settle(pgqrs_run *run, pgqrs_status returned)
+{
+    pgqrs_status rc = enter(run);
+
+    return rc == PGQRS_OK ? pgqrs__run_settle(run, returned) : rc;
+}

@@ -883,7 +883,14 @@ static void runs_are_worked_on_from_an_event_loop(void **state)
     assert_null(pgqrs_batch_step(batch, 4));
     pgqrs_batch_free(batch);
     batch = tick(&l);
-    (void)pgqrs_batch_run_pause(batch, one, "a break", PGQRS_HOUR);
+    (void)pgqrs_batch_run_settle(batch, one, PGQRS_ENOTREADY);
+    batch = run(&l, batch);
+    assert_batch(batch, 0, PGQRS_OK);
+    pgqrs_batch_free(batch);
+    assert_string_equal("retry", record(w, id).reason);
+    assert_run_status(w, id, PGQRS_RUN_RUNNING);
+    batch = tick(&l);
+    (void)pgqrs_batch_run_pause(batch, one, "a break", PGQRS_HOUR); /* takes it up by its id */
     batch = run(&l, batch);
     assert_batch(batch, 0, PGQRS_EPAUSED);
     pgqrs_batch_free(batch);

@@ -200,6 +200,50 @@ static void g16_a_pause_costs_no_attempt(void **state)
     assert_run_status(w, id, PGQRS_RUN_SUCCESS);
 }
 
+/* A worker loop of one's own gets what pgqrs_worker_run() does. */
+static void a_run_is_settled_by_what_its_function_returned(void **state)
+{
+    world *w = *state;
+    workflow(w, "flow");
+    int64_t    id  = trigger(w, "flow", "1");
+    pgqrs_run *run = claim_run(w, "flow");
+    assert_run(PGQRS_ENOTREADY, run, pgqrs_step_retry(begin(run, "a"), "E", "later", PGQRS_HOUR));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_ENOTREADY));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_OK)); /* it is parked: left alone */
+    assert_run_status(w, id, PGQRS_RUN_RUNNING);
+    advance(w, PGQRS_HOUR - 1);
+    assert_null(claim_run(w, "flow"));
+    advance(w, 1);
+
+    run = claim_run(w, "flow");
+    assert_int_equal(1, pgqrs_run_attempt(run));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_ECONN)); /* the database was away */
+    assert_null(claim_run(w, "flow"));
+    advance(w, PGQRS_HOUR);
+    run = claim_run(w, "flow");
+    assert_int_equal(1, pgqrs_run_attempt(run));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_EINVAL)); /* anything else counts */
+    assert_null(claim_run(w, "flow"));
+    advance(w, PGQRS_HOUR);
+    run = claim_run(w, "flow");
+    assert_int_equal(2, pgqrs_run_attempt(run));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_OK));
+    assert_run_status(w, id, PGQRS_RUN_SUCCESS);
+
+    id  = trigger(w, "flow", "1");
+    run = claim_run(w, "flow");
+    assert_run(PGQRS_EEXHAUSTED, run, pgqrs_step_fail(begin(run, "a"), "E", "no"));
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_EEXHAUSTED));
+    assert_run_status(w, id, PGQRS_RUN_ERROR);
+    assert_int_equal(PGQRS_EINVAL, pgqrs_run_settle(NULL, PGQRS_OK));
+
+    id  = trigger(w, "flow", "1");
+    run = claim_run(w, "flow");
+    assert_run(PGQRS_OK, run, pgqrs_run_settle(run, PGQRS_ECANCELLED));
+    assert_run_status(w, id, PGQRS_RUN_CANCELLED);
+    assert_consistent(w);
+}
+
 static void a_paused_run_is_woken_before_its_time(void **state)
 {
     world *w = *state;
@@ -431,6 +475,7 @@ int main(void)
         CASE(g06_a_late_holder_of_a_run_is_told),
         CASE(g16_a_pause_costs_no_attempt),
         CASE(a_paused_run_is_woken_before_its_time),
+        CASE(a_run_is_settled_by_what_its_function_returned),
         CASE(g16_a_sleep_lasts_from_when_it_was_first_reached),
         CASE(g17_a_queued_or_paused_run_is_cancelled_at_once),
         CASE(g17_the_holder_hears_of_a_cancel_and_the_step_in_flight_is_recorded),
