@@ -37,6 +37,16 @@ async def flow(run: pgqrs.Run, input: Any) -> int:
     return sum([await one(run) for one in STEPS])
 
 
+@pgqrs.step
+async def typed_step(number: int) -> int:
+    return number
+
+
+@pgqrs.workflow(name="bench_typed")
+async def typed(run: pgqrs.WorkflowRun, input: int) -> int:
+    return sum([await typed_step(number) for number in range(10)])
+
+
 async def rate(what: str, seconds: float, count: int, once: Callable[[], Awaitable[Any]]) -> None:
     await once()
     began = time.perf_counter()
@@ -77,6 +87,12 @@ async def measure(dsn: str, seconds: float, only: Optional[str]) -> None:
             await asyncio.gather(*[pgqrs.produce(store, "bench", 1) for _ in range(64)])
             await asyncio.gather(*[one_run(message) for message in await worker.dequeue(64)])
 
+        worker = pgqrs.Worker(store, concurrency=64).add(typed)
+
+        async def typed_runs() -> None:
+            await asyncio.gather(*[typed.start(store, 1) for _ in range(64)])
+            await worker.drain()
+
         async def enqueues() -> None:
             await asyncio.gather(*[pgqrs.produce(store, "bench_queue", {"n": n}) for n in range(200)])
 
@@ -104,6 +120,7 @@ async def measure(dsn: str, seconds: float, only: Optional[str]) -> None:
 
         trials: List[Tuple[str, Callable[[], Awaitable[Any]]]] = [
             ("runs of 10 steps, 64 at once", lambda: rate("runs of 10 steps, 64 at once", seconds, 640, runs)),
+            ("the same by a Worker", lambda: rate("the same by a Worker", seconds, 640, typed_runs)),
             ("enqueue, 200 at once", lambda: rate("enqueue, 200 at once", seconds, 200, enqueues)),
             ("purge", purge),
             ("enqueue 1000, drain by 100", lambda: rate("enqueue 1000, drain by 100", seconds, 1000, drain)),

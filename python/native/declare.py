@@ -11,7 +11,7 @@ import subprocess
 
 import cffi
 
-HEADERS = ["pgqrs/pgqrs.h", "pgqrs/postgres.h", "pgqrs/sqlite.h"]
+HEADERS = ["pgqrs/pgqrs.h", "pgqrs/workflow.h", "pgqrs/postgres.h", "pgqrs/sqlite.h"]
 
 # Numbers that are macros, whose values the compiler fills in.
 CONSTANTS = """

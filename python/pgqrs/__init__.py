@@ -1,6 +1,7 @@
 """Durable queues and workflows in the database you already have.
 
-Everything that does I/O is awaited. The decorators are in pgqrs.decorators.
+Everything that does I/O is awaited; pgqrs.sync is the same without. `workflow` and `step` decorate
+functions, and without an argument are the builders; pgqrs.decorators has the decorators of old.
 """
 
 from ._engine import lib as _lib, text as _text
@@ -29,6 +30,19 @@ from ._errors import (
     ValidationError,
     WorkerNotFoundError,
 )
+from ._flow import (
+    Handle,
+    RunInterrupted,
+    Step,
+    StepFailedError,
+    Workflow,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowRun,
+    idempotency_key,
+    step,
+    workflow,
+)
 from ._iterate import (
     ConsumerIterator,
     DequeueBuilder,
@@ -47,8 +61,6 @@ from ._runs import (
     WorkflowBuilder,
     WorkflowTriggerBuilder,
     run,
-    step,
-    workflow,
 )
 from ._store import (
     Admin,
@@ -80,6 +92,10 @@ from ._tables import (
     WorkflowSteps,
     Workflows,
 )
+from ._transaction import (
+    DatabaseError,
+    Transaction,
+)
 from ._values import (
     QueueInfo,
     QueueMessage,
@@ -92,6 +108,9 @@ from ._values import (
     WorkerStatus,
     WorkflowRecord,
     WorkflowStatus,
+)
+from ._worker import (
+    Worker,
 )
 from .decorators import (
     WorkflowDef,
@@ -108,7 +127,9 @@ __all__ = [
     "Consumer",
     "ConsumerBuilder",
     "ConsumerIterator",
+    "DatabaseError",
     "DequeueBuilder",
+    "Handle",
     "InternalError",
     "MessageNotFoundError",
     "Messages",
@@ -127,10 +148,13 @@ __all__ = [
     "RetriesExhaustedError",
     "Run",
     "RunBuilder",
+    "RunInterrupted",
     "RunRecord",
     "SerializationError",
     "StateTransitionError",
+    "Step",
     "StepBuilder",
+    "StepFailedError",
     "StepGuard",
     "StepNotReadyError",
     "StepRecord",
@@ -139,16 +163,22 @@ __all__ = [
     "StepRetryPolicy",
     "Store",
     "TimeoutError",
+    "Transaction",
     "TransientStepError",
     "ValidationError",
+    "Worker",
     "WorkerHealth",
     "WorkerInfo",
     "WorkerNotFoundError",
     "WorkerStatus",
     "Workers",
+    "Workflow",
     "WorkflowBuilder",
+    "WorkflowCancelledError",
     "WorkflowDef",
+    "WorkflowFailedError",
     "WorkflowRecord",
+    "WorkflowRun",
     "WorkflowRuns",
     "WorkflowStatus",
     "WorkflowSteps",
@@ -168,6 +198,7 @@ __all__ = [
     "enqueue_batch",
     "enqueue_delayed",
     "extend_vt",
+    "idempotency_key",
     "produce",
     "produce_batch",
     "producer",
