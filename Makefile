@@ -116,6 +116,7 @@ lint: build build/clang/build.ninja
 	python3 tools/check_guarantees.py
 	python3 tools/check_snippets.py
 	python3 tools/check_docs.py
+	python3 tools/check_python_docs.py
 	python3 tools/check_symbols.py --include include/pgqrs --library build/release/libpgqrs.so
 	for header in $(HEADERS); do \
 	    cc -std=c99 $(WARNINGS) -x c $$header || exit 1; \
