@@ -87,11 +87,11 @@ async def measure(dsn: str, seconds: float, only: Optional[str]) -> None:
             await asyncio.gather(*[pgqrs.produce(store, "bench", 1) for _ in range(64)])
             await asyncio.gather(*[one_run(message) for message in await worker.dequeue(64)])
 
-        worker = pgqrs.Worker(store, concurrency=64).add(typed)
+        executor = pgqrs.Worker(store, concurrency=64).add(typed)
 
         async def typed_runs() -> None:
             await asyncio.gather(*[typed.start(store, 1) for _ in range(64)])
-            await worker.drain()
+            await executor.drain()
 
         async def enqueues() -> None:
             await asyncio.gather(*[pgqrs.produce(store, "bench_queue", {"n": n}) for n in range(200)])

@@ -827,6 +827,14 @@ class Engine:
             state.under_way += 1
         return state
 
+    def _outside(self) -> None:
+        if in_transaction.get() is self:
+            raise failure(
+                lib.PGQRS_EBUSY,
+                "a transactional step is open here: the store would wait for it, and it for the store",
+                hint="Use the step's own methods inside it, or do this after it.",
+            )
+
     def submit(
         self,
         add: Add,
@@ -841,12 +849,7 @@ class Engine:
     ) -> "asyncio.Future[T]":
         """Send an operation with what else is awaited in this tick. See the head of this module."""
         self._usable()
-        if in_transaction.get() is self:
-            raise failure(
-                lib.PGQRS_EBUSY,
-                "a transactional step is open here: the store would wait for it, and it for the store",
-                hint="Use the step's own methods inside it, or do this after it.",
-            )
+        self._outside()
         completions = _completions()
         future: "asyncio.Future[T]" = asyncio.get_running_loop().create_future()
         completions.add(_Operation(self, add, take, answers, undo, keep, future, many), alone, waits)
@@ -877,6 +880,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let what is under way finish, and close. Again: waits for the same."""
+        self._outside()
         if not self._state.closed.is_set():
             await asyncio.shield(in_thread(self._state.close))
 

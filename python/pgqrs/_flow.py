@@ -277,7 +277,7 @@ class Execution:
                 return begun
             self.heard = now
         out = ffi.new("pgqrs_step **")
-        status = lib.pgqrs_step_begin(self.cdata, key, struct, out)
+        status = self.engine.direct(lambda _: lib.pgqrs_step_begin(self.cdata, key, struct, out))
         if status == lib.PGQRS_OK:
             return out[0]
         if status == lib.PGQRS_EEXHAUSTED:

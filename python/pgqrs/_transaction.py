@@ -66,6 +66,7 @@ class Transaction:
     async def __aenter__(self) -> Transaction:
         execution = self._execution
         execution.check()
+        self._state = execution.engine._enter()  # the store is not closed meanwhile
         execution.enter()
         try:
             self._lane = Lane("pgqrs-transaction")
@@ -172,6 +173,7 @@ class Transaction:
 
     async def _leave(self, last: bool) -> None:
         if self._lane is not None:
+            ignore(self._lane.call(self._state.leave))
             self._lane.close()
             self._lane = None
         if last or self._replay is not None:

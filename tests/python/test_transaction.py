@@ -152,6 +152,7 @@ async def test_everything_else_of_the_store_is_refused_at_once(place: Place) -> 
                 lambda: run.sleep(1),
                 lambda: run.transaction("inner").__aenter__(),
                 lambda: handle.cancel(),
+                lambda: store.close(),
             ):
                 with pytest.raises(pgqrs.PgqrsError) as caught:
                     await asyncio.wait_for(refuse(), 5)
@@ -163,7 +164,7 @@ async def test_everything_else_of_the_store_is_refused_at_once(place: Place) -> 
     handle = await wf.start(store)
     await drain(store, wf)
     assert await handle.result(timeout=5) == "end"
-    assert refused == [("EBUSY", True)] * 6
+    assert refused == [("EBUSY", True)] * 7
     assert done == ["other"]
     assert balances(place) == ["1", "1"]
 
