@@ -16,7 +16,8 @@ FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 # The mutants show that the storm finds faults, at full speed; there is nothing to sanitize in them.
 SOUND = -E '^process\.mutants'
 
-.PHONY: demo bench test test-versions test-pooler test-features test-package test-crash build turso install wheel test-wheel bench-python soak-python \
+.PHONY: demo bench bench-python soak-python instructions instructions-record test test-versions test-pooler \
+	test-features test-package test-crash build turso install wheel test-wheel \
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
@@ -26,6 +27,14 @@ demo: build
 # On a private PostgreSQL server and a file. BENCH=--quick takes about a minute for each.
 bench: build
 	tools/with_postgres.sh tools/bench.sh build/release/bin/pgqrs $(BENCH)
+
+# How many instructions of ours an operation takes, against tests/instructions/recorded.json. After a
+# change that is meant to cost more, or that made it cheaper, record it.
+instructions: build
+	tools/with_postgres.sh ctest --preset release -L instructions --output-on-failure
+
+instructions-record: build
+	tools/with_postgres.sh tools/record_instructions.sh
 
 test: build
 	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)

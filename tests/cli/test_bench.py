@@ -67,6 +67,15 @@ class Bench(Case):
         for job in contest["jobs"]:  # a claim and a finish
             self.assertAlmostEqual(0.02, job["commits"][1], delta=0.002, msg=job["name"])
 
+    def test_what_waits_costs_next_to_nothing(self) -> None:
+        idle = self.pgqrs("bench", *SHORT, "--only", "idle", "--json").documents()[0]["jobs"][0]
+        self.assertLessEqual(idle["statements"][1], 2)  # a second
+        kept = self.pgqrs("bench", *SHORT, "--only", "keep", "--json").documents()[0]["jobs"][0]
+        self.assertEqual(1000, kept["size"])
+        self.assertLessEqual(kept["statements"][1], 2)  # a second; leases of three seconds
+        self.assertLessEqual(kept["commits"][1], 2)
+        self.assertGreater(kept["commits"][1], 0.5)
+
     def test_the_picture_is_one(self) -> None:
         file = os.path.join(self.folder.name, "picture.svg")
         self.pgqrs("bench", *SHORT, "--only", "enqueue", "--svg", file)
