@@ -171,10 +171,10 @@ SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM named) AS removed;
 DELETE FROM @schema.pgqrs_queues WHERE id = $queue AND deleted_at IS NOT NULL RETURNING id;
 
 -- A consumer of this queue is about to sleep. Nothing is written while the row that is there will
--- do.
+-- do: it says for how long, by the clock that judges it.
 -- name: waiter_set
 -- args: queue i32, now time?
--- cols: until time
+-- cols: left_us i64
 WITH w AS (
     INSERT INTO @schema.pgqrs_waiters AS t (queue_id, until)
     SELECT $queue, @now + interval '5 s'
@@ -182,6 +182,6 @@ WITH w AS (
            WHERE queue_id = $queue AND until >= @now + interval '2 s') IS NULL
     ON CONFLICT (queue_id) DO UPDATE SET until = excluded.until WHERE t.until < excluded.until
     RETURNING until)
-SELECT coalesce((SELECT until FROM w),
-                (SELECT until FROM @schema.pgqrs_waiters WHERE queue_id = $queue),
-                @now + interval '5 s') AS until;
+SELECT (extract(epoch FROM coalesce(
+    (SELECT until FROM w), (SELECT until FROM @schema.pgqrs_waiters WHERE queue_id = $queue), @now)
+    - @now) * 1000000)::int8 AS left_us;

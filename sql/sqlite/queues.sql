@@ -176,8 +176,8 @@ DELETE FROM @schema.pgqrs_queues WHERE id = $queue AND deleted_at IS NOT NULL RE
 -- do.
 -- name: waiter_set
 -- args: queue i32, now time?
--- cols: until time
+-- cols: left_us i64
 INSERT INTO @schema.pgqrs_waiters (queue_id, until) VALUES ($queue, @now + 5000000)
 ON CONFLICT (queue_id) DO UPDATE SET until = excluded.until
 WHERE pgqrs_waiters.until < @now + 2000000;
-SELECT until FROM @schema.pgqrs_waiters WHERE queue_id = $queue;
+SELECT until - @now AS left_us FROM @schema.pgqrs_waiters WHERE queue_id = $queue;

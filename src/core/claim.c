@@ -7,9 +7,9 @@
 /* a row below hint is one that committed late; the floor walk finds it */
 #define HINT_MARGIN     2000
 #define FLOOR_EVERY_US  PGQRS_SECOND
-#define FLOOR_SHARE     20                 /* floor walks take at most 1/20 of the time */
-#define WAITER_US       (5 * PGQRS_SECOND) /* what waiter_set asks for */
+#define FLOOR_SHARE     20 /* floor walks take at most 1/20 of the time */
 #define WAITER_RENEW_US (2 * PGQRS_SECOND)
+#define WAITER_SPARE_US PGQRS_SECOND /* it is looked at so long before it lapses */
 #define RECONNECT_US    (50 * PGQRS_MILLISECOND)
 
 pgqrs_status pgqrs__claim_options_read(pgqrs_store *store, const pgqrs_claim_options *given,
@@ -305,27 +305,43 @@ static pgqrs__turn claim_done(claim_task *c)
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
-/* A consumer is about to sleep: enqueues by others must notify. Fails only by being slower. */
+static pgqrs_status waiter_row(pgqrs__call *call, const pgqrs__val *cols)
+{
+    int64_t *left_us = call->user;
+
+    *left_us = pgqrs__as_int(cols[PGQRS__COL_WAITER_SET_LEFT_US]);
+    return PGQRS_OK;
+}
+
+/* A consumer is about to sleep: enqueues by others must notify. The row that says so lasts as long
+ * as the database answers, from before it was asked; what it was meant to last would be too long
+ * where another consumer's row was left as it is. Fails only by being slower. */
 static void announce_wait(const claim_task *c)
 {
     pgqrs_store        *store  = c->task.store;
     int64_t             now    = pgqrs__mono_us();
     const pgqrs__val    args[] = { pgqrs__int(c->ref.id), pgqrs__null() };
     pgqrs__queue_state *state;
-    bool                renew;
+    int64_t             left_us = 0;
 
     pgqrs__listen(store);
     if ((store->backend->caps & PGQRS__CAP_NOTIFY) == 0)
         return;
     pgqrs__mutex_lock(&store->lock);
     state = pgqrs__queue_state_get(store, c->ref.id);
-    renew = state != NULL && state->waiter_until_us - now < WAITER_RENEW_US;
-    if (renew)
-        state->waiter_until_us = now + WAITER_US;
+    if (state != NULL && state->waiter_until_us - now < WAITER_RENEW_US) {
+        pgqrs__mutex_unlock(&store->lock);
+        (void)pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_WAITER_SET, args, waiter_row,
+                             &left_us, NULL);
+        pgqrs__mutex_lock(&store->lock);
+        state = pgqrs__queue_state_get(store, c->ref.id);
+        if (state != NULL)
+            state->waiter_until_us = now + left_us;
+    }
+    if (state != NULL && state->waiter_until_us > now + WAITER_SPARE_US)
+        state->poll_due_us =
+            PGQRS__MIN(state->poll_due_us, state->waiter_until_us - WAITER_SPARE_US);
     pgqrs__mutex_unlock(&store->lock);
-    if (renew)
-        (void)pgqrs__run_one(store, PGQRS__MODE_WRITE, PGQRS__STMT_WAITER_SET, args, NULL, NULL,
-                             NULL);
 }
 
 typedef struct due_answer {

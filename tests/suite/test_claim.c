@@ -1,4 +1,6 @@
 /* Taking messages out: order, one holder, what comes back and when, bounds, waiting. */
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "support/peek.h"
@@ -419,6 +421,48 @@ static void g41_a_waiting_claim_hears_of_another_store(void **state)
     assert_int_equal(s.id, s.claimed);
 }
 
+static void *wait_for_long(void *shared)
+{
+    waiter         *s     = shared;
+    pgqrs_messages *batch = NULL;
+    s->status[0]          = pgqrs_claim(
+                 s->store, "orders", PGQRS_OPTIONS(claim, .wait_us = PGQRS_MINUTE, .poll_us = PGQRS_MINUTE),
+                 &batch, NULL);
+    if (pgqrs_messages_count(batch) == 1)
+        s->claimed = pgqrs_messages_at(batch, 0)->id;
+    pgqrs_messages_free(batch);
+    return NULL;
+}
+
+/* That somebody waits is written down for a few seconds, and what another consumer wrote is left as
+ * it is: it must be written anew before it lapses, however seldom the queue is looked at. */
+static void g41_enqueues_are_told_of_a_waiting_claim_without_a_gap(void **state)
+{
+    world    *w = *state;
+    waiter    s = { .store = w->store };
+    pthread_t thread;
+    bool      lapsed = false, renewed = false;
+    if (!w->postgres || w->pooled) /* elsewhere nobody is told */
+        return;
+    queue(w, "orders");
+    sql_run(w, "INSERT INTO pgqrs_waiters (queue_id, until)"
+               " SELECT id, clock_timestamp() + interval '2.5 s' FROM pgqrs_queues");
+    assert_int_equal(0, pthread_create(&thread, NULL, wait_for_long, &s));
+    for (int i = 0; i < 1000 && !lapsed && !renewed; i++) {
+        lapsed = sql_number(w, "SELECT count(*) FROM pgqrs_waiters WHERE until > now()") == 0;
+        renewed =
+            sql_number(w, "SELECT count(*) FROM pgqrs_waiters WHERE until > now() + interval '3 s'")
+            == 1;
+        (void)poll(NULL, 0, 10);
+    }
+    s.id = enqueue(w, "orders", "1");
+    (void)pthread_join(thread, NULL);
+    assert_false(lapsed);
+    assert_true(renewed);
+    assert_int_equal(PGQRS_OK, s.status[0]);
+    assert_int_equal(s.id, s.claimed);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -444,6 +488,7 @@ int main(void)
         CASE(g41_a_claim_that_waits_returns_at_once_when_there_is_something),
         CASE_REAL(g41_a_waiting_claim_is_woken_by_an_enqueue),
         CASE_REAL(g41_a_waiting_claim_hears_of_another_store),
+        CASE_REAL(g41_enqueues_are_told_of_a_waiting_claim_without_a_gap),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
