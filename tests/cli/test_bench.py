@@ -110,7 +110,7 @@ class Bench(Case):
                 self.assertGreater(job["commits"][1], 0)
         self.assertEqual(set(), self.left())
 
-    def test_wrong_flags_are_refused_before_anything_is_made(self) -> None:
+    def test_g74_wrong_flags_are_refused_before_anything_is_made(self) -> None:
         for said, *flags in (
             ("nothing that is measured is called", "--only", "speed"),
             ("--rounds", "--rounds", "0"),
@@ -138,7 +138,7 @@ class Bench(Case):
         elsewhere = self.pgqrs("bench", *SHORT, "--only", "enqueue by 100")
         self.assertEqual("", elsewhere.err)
 
-    def test_interrupted_it_clears_away_and_ends_by_the_signal(self) -> None:
+    def test_g74_interrupted_it_clears_away_and_ends_by_the_signal(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             with subprocess.Popen(
                 [CLI, "bench", "--only", "enqueue by 1000", "--json", "--rounds", "60"],
