@@ -423,11 +423,11 @@ static void g41_a_waiting_claim_hears_of_another_store(void **state)
 
 static void *wait_for_long(void *shared)
 {
-    waiter         *s     = shared;
-    pgqrs_messages *batch = NULL;
-    s->status[0]          = pgqrs_claim(
-                 s->store, "orders", PGQRS_OPTIONS(claim, .wait_us = PGQRS_MINUTE, .poll_us = PGQRS_MINUTE),
-                 &batch, NULL);
+    waiter              *s     = shared;
+    pgqrs_messages      *batch = NULL;
+    pgqrs_claim_options *slow  = PGQRS_OPTIONS(claim, .wait_us = PGQRS_MINUTE);
+    slow->poll_us              = PGQRS_MINUTE;
+    s->status[0]               = pgqrs_claim(s->store, "orders", slow, &batch, NULL);
     if (pgqrs_messages_count(batch) == 1)
         s->claimed = pgqrs_messages_at(batch, 0)->id;
     pgqrs_messages_free(batch);
