@@ -56,12 +56,15 @@ test-pooler: build servers-requirements
 	PGQRS_POOLED=1 tools/with_postgres.sh tools/with_pgbouncer.sh $(BEHIND_POOLER)
 	tools/with_postgres.sh tools/with_pgbouncer.sh --drop-options $(BEHIND_POOLER) -LE process
 
-# Builds that leave a backend out; the one with both is `make test`.
-test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja
+# Builds with one backend; the one with all is `make test`.
+test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja build/turso-only/build.ninja
 	cmake --build --preset postgres-only -j$(JOBS)
 	$(FAST) tools/with_postgres.sh ctest --preset postgres-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset sqlite-only -j$(JOBS)
 	$(FAST) ctest --preset sqlite-only -j$(JOBS) -L 'unit|suite'
+	cmake --build --preset turso-only -j$(JOBS)
+	$(FAST) ctest --preset turso-only -j$(JOBS) -L 'unit|suite|cli'
+	@tools/turso.sh tested
 
 # What `make install` leaves, built against by somebody else's program.
 test-package: build

@@ -3,7 +3,8 @@
 #
 #     tools/requirements.sh          compiler, CMake, Python, libpq, SQLite, jansson, cmocka, a PostgreSQL server
 #     tools/requirements.sh lint     and clang, clang-format 14, sanitizer runtimes, valgrind
-#     tools/requirements.sh servers  and what tests of other servers and poolers need; both may be named
+#     tools/requirements.sh servers  and what tests of other servers and poolers need
+#     tools/requirements.sh turso    and a Rust that builds Turso's engine; several may be named
 #
 # Installs on Debian and Ubuntu, as root or with passwordless sudo; elsewhere says what is missing and exits 1.
 set -euo pipefail
@@ -78,6 +79,9 @@ fi
 if asked servers "$@"; then
     need pgbouncer has_pgbouncer
     need npm has npm # gets the servers that Debian has not
+fi
+if asked turso "$@"; then
+    need cargo-web "$(dirname "$0")/turso.sh" can-build # Debian's cargo is older
 fi
 "$(dirname "$0")/turso.sh" fetch
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -5,6 +5,7 @@
 #     tools/turso.sh try [FOLDER]        one loud line when it cannot, and success (make build)
 #     tools/turso.sh fetch               download what it needs, if there is a Rust that can; never fails
 #     tools/turso.sh tested              one loud line when there was none to test with; never fails
+#     tools/turso.sh can-build           whether it is there, or there is a Rust that can build it
 #
 # Needs Rust 1.88 or later, and nothing else but a C compiler. The first time takes minutes. TURSO=off
 # leaves it out.
@@ -65,8 +66,11 @@ fetch)
 tested)
     [ -e "$library" ] || loud "NOT TESTED: there is no engine; $how"
     ;;
+can-build)
+    is_built || has_rust
+    ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

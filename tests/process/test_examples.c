@@ -43,8 +43,6 @@ static void the_demo_keeps_its_promise(void **state)
     const world *w = *state;
     char         command[1024], out[16384];
 
-    if (w->turso)
-        skip(); /* it looks at the database while a worker has it */
     set_schema(w);
     (void)snprintf(command, sizeof(command),
                    "ARCHIVE_FILES=" EXAMPLES "/archive_files " PGQRS_TEST_SOURCE_DIR

@@ -1,6 +1,7 @@
 #include "support/storm_check.h"
 
 #include "support/processes.h"
+#include "support/raw_turso.h"
 
 #include <stdlib.h>
 
@@ -11,6 +12,36 @@ typedef struct row_call {
     void (*on_row)(void *user_data, const char *const *values);
     void *user_data;
 } row_call;
+
+/* Of files: every delivery is written down by the database itself, as with PostgreSQL below. */
+static const char deliveries[] =
+    "DROP TRIGGER IF EXISTS storm_delivered;"
+    "DROP TABLE IF EXISTS storm_deliveries;"
+    "CREATE TABLE storm_deliveries (n INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " message_id INTEGER NOT NULL, lease INTEGER NOT NULL, attempt INTEGER NOT NULL);"
+    "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased BEGIN"
+    " INSERT INTO storm_deliveries (message_id, lease, attempt)"
+    " VALUES (NEW.message_id, NEW.lease, NEW.attempt); END";
+
+static void on_turso_row(void *user, size_t columns, const char *const *values)
+{
+    const row_call *call               = user;
+    const char     *given[COLUMNS_MAX] = { 0 };
+
+    for (size_t i = 0; i < columns && i < COLUMNS_MAX; i++)
+        given[i] = values[i] != NULL ? values[i] : "";
+    call->on_row(call->user_data, given);
+}
+
+/* Between two processes that have the file, one after the other: it is not kept open. */
+static void query_turso(storm_look *look, const char *sql, row_call *call)
+{
+    raw_turso raw;
+    if (!raw_turso_open(&raw, look->w->path)
+        || raw_turso_run(&raw, sql, call->on_row != NULL ? on_turso_row : NULL, call) != 0)
+        fail_msg("%s\n%s", sql, raw.said);
+    raw_turso_close(&raw);
+}
 
 #ifdef PGQRS_HAVE_SQLITE
 
@@ -41,16 +72,8 @@ static void open_sqlite(storm_look *look)
     assert_int_equal(SQLITE_OK, sqlite3_open(look->w->path, &look->sqlite));
     (void)sqlite3_busy_timeout(look->sqlite, 20000);
     (void)sqlite3_db_config(look->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    storm_query(look,
-                "PRAGMA wal_autocheckpoint = 0;"
-                "DROP TRIGGER IF EXISTS storm_delivered;"
-                "DROP TABLE IF EXISTS storm_deliveries;"
-                "CREATE TABLE storm_deliveries (n INTEGER PRIMARY KEY AUTOINCREMENT,"
-                " message_id INTEGER NOT NULL, lease INTEGER NOT NULL, attempt INTEGER NOT NULL);"
-                "CREATE TRIGGER storm_delivered AFTER INSERT ON pgqrs_leased BEGIN"
-                " INSERT INTO storm_deliveries (message_id, lease, attempt)"
-                " VALUES (NEW.message_id, NEW.lease, NEW.attempt); END",
-                NULL, NULL);
+    storm_query(look, "PRAGMA wal_autocheckpoint = 0", NULL, NULL);
+    storm_query(look, deliveries, NULL, NULL);
 }
 
 static void close_sqlite(storm_look *look)
@@ -162,6 +185,8 @@ void storm_look_open(storm_look *look, world *w, storm_report *report)
     *look = (storm_look){ .w = w, .report = report };
     if (w->postgres)
         write_deliveries_down(look);
+    else if (w->turso)
+        storm_query(look, deliveries, NULL, NULL);
     else
         open_sqlite(look);
 }
@@ -178,6 +203,8 @@ void storm_query(storm_look *look, const char                                   
     row_call call = { on_row, user_data };
     if (look->w->postgres)
         query_postgres(look, sql, &call);
+    else if (look->w->turso)
+        query_turso(look, sql, &call);
     else
         query_sqlite(look, sql, &call);
 }

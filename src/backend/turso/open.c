@@ -8,6 +8,7 @@
 
 #include "util/base.h"
 #include "util/error.h"
+#include "util/failpoint.h"
 
 int pgqrs__turso_said(pgqrs__conn *conn, int rc, const char *text)
 {
@@ -142,8 +143,11 @@ pgqrs_status pgqrs__turso_open_database(pgqrs__db *db, pgqrs_error *error)
              : pgqrs__filelock_join(NULL, PGQRS__TURSO_NAME, &db->lock, error);
     if (rc == PGQRS_OK && db->path != NULL)
         rc = check_writable(db->path, error);
-    if (rc == PGQRS_OK)
+    if (rc == PGQRS_OK) {
+        PGQRS__FAILPOINT("before the file is opened");
         rc = open_engine(db, error);
+        PGQRS__FAILPOINT("file opened");
+    }
     if (rc != PGQRS_OK)
         return rc;
     db->first = pgqrs__embedded_conn_new(db);
@@ -164,6 +168,7 @@ static void checkpoint(pgqrs__db *db)
     if (pgqrs__filelock_take(db->lock, INT64_MAX, NULL) == PGQRS_OK) {
         if (pgqrs__turso_open_handle(conn, NULL) == PGQRS_OK)
             (void)pgqrs__embedded_text(conn, "PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint", NULL);
+        PGQRS__FAILPOINT("log folded in");
         pgqrs__filelock_yield(db->lock);
     }
     pgqrs__embedded_disconnect(conn, false);
