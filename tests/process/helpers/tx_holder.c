@@ -62,7 +62,8 @@ int main(int argc, char **argv)
 
     if (argc != 5)
         return 1;
-    here.postgres = strncmp(argv[1], "sqlite:", strlen("sqlite:")) != 0;
+    here.turso    = strncmp(argv[1], "turso:", strlen("turso:")) == 0;
+    here.postgres = !here.turso && strncmp(argv[1], "sqlite:", strlen("sqlite:")) != 0;
     (void)snprintf(here.schema, sizeof(here.schema), "%s", argv[2]);
     stop_at = argv[4];
     for (;;) {
