@@ -16,6 +16,11 @@ static void look_up(world *w, const char *line)
 
     if (sscanf(line, "enqueued %lld", &id) == 1)
         (void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM pgqrs_messages WHERE id = %lld", id);
+    else if (sscanf(line, "moved %lld", &id) == 1)
+        (void)snprintf(sql, sizeof(sql),
+                       "SELECT count(*) FROM pgqrs_messages WHERE CAST(payload AS text) ="
+                       " '{\"of\":%lld}'",
+                       id);
     else if (sscanf(line, "archived %lld", &id) == 1)
         (void)snprintf(sql, sizeof(sql),
                        "SELECT count(*) FROM pgqrs_archive WHERE message_id = %lld AND state < 2",
@@ -49,17 +54,42 @@ static int look_up_all(world *w, const char *path, long *offset)
     return count;
 }
 
+static void finish_queue(world *w, const char *name)
+{
+    message m[64];
+    size_t  count;
+
+    while ((count = claim_many(w, name, 64, m)) > 0)
+        for (size_t i = 0; i < count; i++)
+            assert_ok(pgqrs_archive(w->store, &m[i], &failure));
+}
+
+/* What a batch has put in is there once, and what it has ended has ended. */
+static void check_moved(world *w)
+{
+    static const char of[] = "FROM pgqrs_messages m JOIN pgqrs_queues q ON q.id = m.queue_id"
+                             " WHERE q.name = 'next'";
+    char              sql[512];
+
+    (void)snprintf(sql, sizeof(sql), "SELECT count(*) - count(DISTINCT CAST(m.payload AS text)) %s",
+                   of);
+    assert_int_equal(0, sql_number(w, sql));
+    (void)snprintf(sql, sizeof(sql),
+                   "SELECT count(*) %s AND CAST(m.payload AS text) NOT IN"
+                   " (SELECT '{\"of\":' || message_id || '}' FROM pgqrs_archive)",
+                   of);
+    assert_int_equal(0, sql_number(w, sql));
+}
+
 static void finish_everything(world *w)
 {
-    message     m[64];
-    size_t      count;
     pgqrs_run  *run;
     pgqrs_step *step;
 
+    check_moved(w);
     sleep_us(200 * PGQRS_MILLISECOND); /* the last leases pass */
-    while ((count = claim_many(w, "orders", 64, m)) > 0)
-        for (size_t i = 0; i < count; i++)
-            assert_ok(pgqrs_archive(w->store, &m[i], &failure));
+    finish_queue(w, "orders");
+    finish_queue(w, "next");
     while ((run = claim_run(w, "flow")) != NULL) {
         assert_run(PGQRS_OK, run, pgqrs_step_begin(run, "s0", NULL, &step));
         if (!pgqrs_step_recorded(step))
@@ -82,6 +112,7 @@ static void g80_one_process_killed_again_and_again_loses_nothing(void **state)
     uint64_t                  random = 7;
 
     queue_with(w, "orders", &patient);
+    queue_with(w, "next", &patient);
     workflow_with(w, "flow", &patient);
     folder_make(folder, sizeof(folder));
     (void)snprintf(log, sizeof(log), "%s/log", folder);

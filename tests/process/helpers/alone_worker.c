@@ -3,7 +3,7 @@
  *     alone_worker DSN SCHEMA LOG
  *
  * Lines of the log, each one write(), after the library has acknowledged:
- *      enqueued ID        archived ID        recorded RUN STEP OUTPUT
+ *      enqueued ID        archived ID        moved ID        recorded RUN STEP OUTPUT
  */
 #include "support/processes.h"
 
@@ -53,6 +53,24 @@ static void produce(void)
     note("enqueued %lld\n", (long long)id);
 }
 
+/* End it and put another in, in one commit. */
+static void move(const pgqrs_message *m)
+{
+    pgqrs_error  error;
+    pgqrs_batch *batch = pgqrs_batch_new(store);
+    pgqrs_status status;
+    char         payload[40];
+
+    (void)snprintf(payload, sizeof(payload), "{\"of\":%lld}", (long long)m->id);
+    (void)pgqrs_batch_archive(batch, m);
+    (void)pgqrs_batch_enqueue(batch, "next", payload, NULL);
+    status = pgqrs_batch_commit(batch, &error);
+    must(status, &error, "move");
+    if (status == PGQRS_OK)
+        note("moved %lld\n", (long long)m->id);
+    pgqrs_batch_free(batch);
+}
+
 static void consume(void)
 {
     pgqrs_error     error;
@@ -62,9 +80,14 @@ static void consume(void)
                      &error),
          &error, "claim");
     for (size_t i = 0; i < pgqrs_messages_count(batch); i++) {
-        const pgqrs_message *m      = pgqrs_messages_at(batch, i);
-        const pgqrs_status   status = pgqrs_archive(store, m, &error);
+        const pgqrs_message *m = pgqrs_messages_at(batch, i);
+        pgqrs_status         status;
 
+        if (m->id % 2 == 0) {
+            move(m);
+            continue;
+        }
+        status = pgqrs_archive(store, m, &error);
         must(status, &error, "archive");
         if (status == PGQRS_OK)
             note("archived %lld\n", (long long)m->id);
