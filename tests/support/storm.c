@@ -14,6 +14,8 @@
 #define CALM_US        (90 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to work everything off */
 #define END_US         (20 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to end gracefully */
 #define KILL_EVERY_MS  300                                     /* on average half of it */
+#define LIVES_MS       600                                     /* the same, when there is one */
+#define CALM_LIFE_US   PGQRS_SECOND                            /* of the one, in the end */
 
 typedef struct slot {
     process     p;
@@ -29,6 +31,8 @@ typedef struct storm {
     storm_look            look;
     slot                  slots[STORM_PROCESSES];
     size_t                count;
+    bool                  alone;  /* one process at a time can have the database */
+    bool                  enough; /* as it was between two lives of that process */
     char                  folder[256];
     uint64_t              random;
 } storm;
@@ -90,6 +94,14 @@ static void look_for_crashes(storm *s)
     }
 }
 
+static bool enough(storm *s)
+{
+    return storm_number(&s->look, "SELECT count(*) FROM pgqrs_messages") >= s->settings->messages
+           && storm_number(&s->look, "SELECT count(*) FROM pgqrs_messages m JOIN pgqrs_queues q"
+                                     " ON q.id = m.queue_id WHERE q.workflow")
+                  >= s->settings->runs;
+}
+
 static void kill_or_pause_one(storm *s)
 {
     const size_t i  = (size_t)random_below(&s->random, (int64_t)s->count);
@@ -106,6 +118,10 @@ static void kill_or_pause_one(storm *s)
         process_signal(&it->p, SIGKILL);
         (void)process_end(&it->p);
         s->report->kills++;
+        if (s->alone) {
+            (void)storm_check_state(&s->look);
+            s->enough = enough(s);
+        }
         start(s, i);
     }
 }
@@ -121,12 +137,9 @@ static void continue_stopped(storm *s, bool all)
     }
 }
 
-static bool enough(storm *s)
+static bool has_enough(storm *s)
 {
-    return storm_number(&s->look, "SELECT count(*) FROM pgqrs_messages") >= s->settings->messages
-           && storm_number(&s->look, "SELECT count(*) FROM pgqrs_messages m JOIN pgqrs_queues q"
-                                     " ON q.id = m.queue_id WHERE q.workflow")
-                  >= s->settings->runs;
+    return s->alone ? s->enough : enough(s);
 }
 
 static void blow(storm *s)
@@ -136,7 +149,7 @@ static void blow(storm *s)
     int64_t       check   = began + CHECK_EVERY_US;
     int64_t       violent = began + PGQRS_SECOND / 2;
 
-    for (int64_t now = began; now < until || (now < until + 2 * (until - began) && !enough(s));
+    for (int64_t now = began; now < until || (now < until + 2 * (until - began) && !has_enough(s));
          now         = monotonic_now_us()) {
         sleep_us(10 * PGQRS_MILLISECOND);
         look_for_crashes(s);
@@ -145,9 +158,11 @@ static void blow(storm *s)
             s->settings->meddle(s->w, now - began, s->settings->user_data);
         if (s->settings->kills && now >= violent) {
             kill_or_pause_one(s);
-            violent = now + random_below(&s->random, KILL_EVERY_MS) * PGQRS_MILLISECOND;
+            violent =
+                now
+                + random_below(&s->random, s->alone ? LIVES_MS : KILL_EVERY_MS) * PGQRS_MILLISECOND;
         }
-        if (now >= check) {
+        if (now >= check && !s->alone) {
             (void)storm_check_state(&s->look);
             check = monotonic_now_us() + CHECK_EVERY_US;
         }
@@ -162,8 +177,29 @@ static void signal_all(storm *s, int number)
             process_signal(&s->slots[i].p, number);
 }
 
-/* Nobody is killed any more; everything is finished. A process that had not set up its signals yet
- * ignores them, so they are sent again. */
+/* Lets what is alone work calmly, ends it, looks, and starts another. A process that has not set up
+ * its signals yet ignores them, so they are sent again and again. @return what is not finished */
+static int64_t look_between(storm *s)
+{
+    const int64_t until  = monotonic_now_us() + CALM_LIFE_US;
+    int           status = 0;
+    int64_t       live;
+
+    while (monotonic_now_us() < until) {
+        signal_all(s, SIGUSR1);
+        sleep_us(10 * PGQRS_MILLISECOND);
+    }
+    signal_all(s, SIGTERM);
+    if (!process_ends(&s->slots[0].p, END_US, &status))
+        fail_msg("the process does not end");
+    if (status != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM))
+        storm_violation(s->report, "the process ended with status %#x", (unsigned)status);
+    live = storm_check_state(&s->look);
+    start(s, 0);
+    return live;
+}
+
+/* Nobody is killed any more; everything is finished. */
 static void calm(storm *s)
 {
     const int64_t until = monotonic_now_us() + CALM_US;
@@ -171,8 +207,9 @@ static void calm(storm *s)
 
     do {
         signal_all(s, SIGUSR1);
-        sleep_us(200 * PGQRS_MILLISECOND);
-        live = storm_check_state(&s->look);
+        if (!s->alone)
+            sleep_us(200 * PGQRS_MILLISECOND);
+        live = s->alone ? look_between(s) : storm_check_state(&s->look);
     } while (live > 0 && monotonic_now_us() < until);
     if (live > 0)
         storm_violation(s->report, "%lld messages are not worked off", (long long)live);
@@ -207,7 +244,11 @@ static int64_t deadlocks(storm *s)
 void storm_run(world *w, const storm_settings *settings, storm_report *out_report)
 {
     static const char *const roles[] = { "messages", "runs", "worker" };
-    storm s = { .w = w, .settings = settings, .report = out_report, .random = settings->seed };
+    storm                    s       = { .w        = w,
+                                         .settings = settings,
+                                         .report   = out_report,
+                                         .random   = settings->seed,
+                                         .alone    = w->turso };
 
     *out_report = (storm_report){ 0 };
     (void)alarm((unsigned)(settings->seconds * 3 + CALM_US / PGQRS_SECOND + 120));
@@ -216,13 +257,19 @@ void storm_run(world *w, const storm_settings *settings, storm_report *out_repor
                  0); /* a race is a process that ends by itself */
     folder_make(s.folder, sizeof(s.folder));
     prepare(w);
+    if (s.alone)
+        world_close(w, w->store);
     storm_look_open(&s.look, w, out_report);
     const int64_t before = deadlocks(&s);
 
-    for (int i = 0; i < settings->producers + settings->consumers; i++) {
+    for (int i = 0; !s.alone && i < settings->producers + settings->consumers; i++) {
         const int consumer    = i - settings->producers;
         s.slots[s.count].role = consumer < 0 ? "producer" : roles[consumer % 3];
         assert_true(s.count < STORM_PROCESSES);
+        start(&s, s.count++);
+    }
+    if (s.alone) {
+        s.slots[0].role = "all";
         start(&s, s.count++);
     }
     blow(&s);
@@ -234,6 +281,8 @@ void storm_run(world *w, const storm_settings *settings, storm_report *out_repor
                         (long long)(after - before));
     storm_check_end(&s.look, s.folder);
     storm_look_close(&s.look);
+    if (s.alone)
+        w->store = world_open(w);
     if (out_report->violations == 0 || settings->mutant != NULL)
         folder_remove(s.folder);
     else

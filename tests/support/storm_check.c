@@ -509,7 +509,7 @@ void storm_check_end(storm_look *look, const char *folder)
                 .steps      = { .size = sizeof(recorded) } };
 
     (void)storm_check_state(look);
-    if (look->sqlite != NULL)
+    if (!look->w->postgres)
         storm_query(look, "PRAGMA integrity_check", no_integrity, look->report);
     read_logs(&s, folder);
     storm_query(look,

@@ -2,7 +2,8 @@
  *
  *     storm_worker DSN SCHEMA ROLE LOG SEED TOLERANT MUTANT
  *
- * ROLE: producer, messages, runs, worker. SIGUSR1: calm, only finish things. SIGTERM: end.
+ * ROLE: producer, messages, runs, worker; all of them together. SIGUSR1: calm, only finish things.
+ * SIGTERM: end.
  */
 #include "support/mutant.h"
 #include "support/processes.h"
@@ -738,6 +739,28 @@ static void prepare_work(void)
 /* --- The process ---------------------------------------------------------------------------------
  */
 
+typedef void (*role_fn)(void);
+
+static void *play_role(void *role)
+{
+    store = stores[0];
+    (*(role_fn *)role)();
+    return NULL;
+}
+
+static void do_all(void)
+{
+    role_fn   others[] = { produce, consume_messages, consume_runs };
+    pthread_t threads[sizeof(others) / sizeof(*others)];
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        if (pthread_create(&threads[i], NULL, play_role, &others[i]) != 0)
+            _exit(6);
+    run_worker();
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        (void)pthread_join(threads[i], NULL);
+}
+
 static void on_signal(int number)
 {
     atomic_store(&calm, 1);
@@ -767,7 +790,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++)
         stores[i] = helper_open(argc, argv, &options);
     store = stores[0];
-    if (strcmp(role, "worker") == 0)
+    if (strcmp(role, "worker") == 0 || strcmp(role, "all") == 0)
         prepare_work();
     const struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     (void)sigaction(SIGUSR1, &action, NULL);
@@ -779,6 +802,8 @@ int main(int argc, char **argv)
         consume_messages();
     else if (strcmp(role, "runs") == 0)
         consume_runs();
+    else if (strcmp(role, "all") == 0)
+        do_all();
     else
         run_worker();
     pgqrs_worker_free(worker);
