@@ -96,6 +96,9 @@ static bool place_name(bench *b)
     const char *path = strstr(dsn, "://");
 
     b->postgres = strncmp(dsn, "postgres://", 11) == 0 || strncmp(dsn, "postgresql://", 13) == 0;
+#ifdef PGQRS_HAVE_TURSO
+    b->turso = strncmp(dsn, "turso:", 6) == 0;
+#endif
 #ifdef PGQRS_HAVE_SQLITE
     b->sqlite    = !b->postgres;
     b->same_file = strncmp(dsn, "sqlite://", 9) == 0;
@@ -134,8 +137,8 @@ static bool place_make(bench *b)
 
 static void place_drop(bench *b)
 {
-    static const char *const suffixes[] = { "",         "-wal", "-shm",     "-pgqrs",
-                                            "-journal", "-raw", "-raw-wal", "-raw-shm" };
+    static const char *const suffixes[] = { "",     "-wal",     "-shm",     "-pgqrs", "-journal",
+                                            "-raw", "-raw-wal", "-raw-shm", "-bare",  "-bare-wal" };
 
     pgqrs_close(b->store);
     b->store = NULL;

@@ -9,7 +9,7 @@
  *     ours.c      jobs that call the library: messages;  steps.c: runs;  worker.c: with a worker;
  *                 waiting.c: those that wait or hold
  *     postgres.c  baselines on libpq;  bare_postgres.c: the library's SQL without the library
- *     sqlite.c    baselines on sqlite3;  bare_sqlite.c: the same
+ *     sqlite.c    baselines on sqlite3;  bare_sqlite.c: the same;  turso.c: both on Turso
  *     report.c    numbers of a contest, the table;  json.c, svg.c
  */
 #ifndef PGQRS_BENCH_BENCH_H
@@ -197,6 +197,7 @@ contest *plan_make(const bench *b, size_t *out_count);
 struct bench {
     const bench_options *options;
     bool                 postgres;  /* baselines are on libpq, and the place is a schema */
+    bool                 turso;     /* baselines are on Turso */
     bool                 sqlite;    /* baselines on sqlite3 are there */
     bool                 same_file; /* and they, and other processes, can open the store's file */
     bool                 apart;     /* several stores see the same tables */
@@ -304,6 +305,13 @@ void  sq_unpin_snapshot(void *conn);
 job sq_bare_enqueue(int batch);
 job sq_bare_drain(int batch);
 job sq_bare_steps(int runs);
+#endif
+/* turso.c */
+#ifdef PGQRS_HAVE_TURSO
+job tu_insert(void);
+job tu_insert_many(int batch);
+job tu_bare_enqueue(int batch);
+job tu_bare_drain(int batch);
 #endif
 
 /* --- Results ---------------------------------------------------------------------------------- */

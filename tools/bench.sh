@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run `PROGRAM bench` on the server that tools/with_postgres.sh gives, then on an SQLite file.
+# Run `PROGRAM bench` on the server that tools/with_postgres.sh gives, then on an SQLite file, and on one of Turso's.
 #
 #     tools/with_postgres.sh tools/bench.sh PROGRAM [OPTION ...]
 set -eu
@@ -15,3 +15,6 @@ trap 'exit 130' INT TERM
 "$program" bench --dsn "$PGQRS_TEST_PG" "$@"
 echo
 "$program" bench --dsn "sqlite://$dir/bench.db" "$@"
+[ "${TURSO:-}" != off ] || exit 0
+echo
+"$program" bench --dsn "turso://$dir/turso.db" "$@"

@@ -63,12 +63,6 @@ static bool put(const char *const *place, const char *text)
     return true;
 }
 
-/* Turso has SQLite's statements. */
-static const char *dialect_of(const pgqrs__backend *backend)
-{
-    return strcmp(backend->name, "turso") == 0 ? "sqlite" : backend->name;
-}
-
 bool mutant_install(const char *dsn, const char *name)
 {
     bool changed = false;
@@ -78,7 +72,7 @@ bool mutant_install(const char *dsn, const char *name)
     const pgqrs__backend *backend = pgqrs__backend_for(dsn, NULL);
     for (size_t i = 0; backend != NULL && i < sizeof(mutants) / sizeof(*mutants); i++) {
         const struct mutant *m = &mutants[i];
-        if (strcmp(m->name, name) != 0 || strcmp(m->backend, dialect_of(backend)) != 0)
+        if (strcmp(m->name, name) != 0 || strcmp(m->backend, backend->name) != 0)
             continue;
         const pgqrs__sql *sql = &backend->sql[m->stmt];
         for (size_t part = 0; part < sql->nparts; part++) {
