@@ -5,7 +5,8 @@
 #
 # Installs under a DESTDIR and under a prefix that is moved afterwards; compares the files with the
 # list below; builds tests/package by pkg-config and by find_package(pgqrs), as C and as C++, on the
-# shared and on the static library; runs each on SQLite, and on PGQRS_TEST_PG when that is set.
+# shared and on the static library; runs each on SQLite, on Turso when its engine is built, and on
+# PGQRS_TEST_PG when that is set.
 # Everything happens in a temporary folder.
 set -euo pipefail
 
@@ -45,6 +46,7 @@ stage=$work/stage/usr
     echo "$libdir/libpgqrs.so"
     echo "$libdir/libpgqrs.so.$major"
     echo "$libdir/libpgqrs.so.$version"
+    [ "$(cached PGQRS_TURSO)" != ON ] || [ ! -e "$build/libpgqrs_turso.so" ] || echo "$libdir/libpgqrs_turso.so"
     echo "$libdir/pkgconfig/pgqrs.pc"
     echo "$libdir/pkgconfig/pgqrs-static.pc"
     echo "$libdir/cmake/pgqrs/pgqrs-config.cmake"
@@ -110,17 +112,23 @@ done
 
 dsns=()
 [ "$(cached PGQRS_SQLITE)" != ON ] || dsns+=("sqlite://$work/store.db")
+[ ! -e "$prefix/$libdir/libpgqrs_turso.so" ] || dsns+=("turso://$work/turso.db")
 if [ "$(cached PGQRS_POSTGRES)" = ON ] && [ -n "${PGQRS_TEST_PG:-}" ]; then
     dsns+=("$PGQRS_TEST_PG")
 fi
+unset PGQRS_TURSO_LIBRARY # it is found beside the shared library, or where the system looks
 for program in "${programs[@]}"; do
+    path=
     needs=$(objdump -p "$program" | grep -c 'NEEDED.*libpgqrs' || true)
     case $program in
-    *static) [ "$needs" = 0 ] || fail "$program needs the shared library" ;;
+    *static)
+        [ "$needs" = 0 ] || fail "$program needs the shared library"
+        path=$prefix/$libdir
+        ;;
     *) [ "$needs" = 1 ] || fail "$program does not use the shared library" ;;
     esac
     for dsn in "${dsns[@]}"; do
-        "$program" "$dsn" >"$work/said" || fail "$program failed on ${dsn%%:*}"
+        LD_LIBRARY_PATH=$path "$program" "$dsn" >"$work/said" || fail "$program failed on ${dsn%%:*}"
         grep -q "^pgqrs $version: message [0-9]* done$" "$work/said" || fail "$program said: $(cat "$work/said")"
     done
 done
