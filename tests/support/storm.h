@@ -24,11 +24,11 @@
 #define STORM_PROCESSES 16
 
 typedef struct storm_settings {
-    int     producers;
-    int     consumers; /**< in turn: messages by hand, runs by hand, the library's worker */
+    int producers;
+    int consumers; /**< in turn: messages by hand, runs by hand, the library's worker */
     /* Where one process at a time can have the database there is one, which does all that. */
-    int64_t seconds;   /**< of storm; then everything is worked off in calm */
-    int64_t messages;  /**< at least so many, the runs among them; the storm goes on until then */
+    int64_t seconds;  /**< of storm; then everything is worked off in calm */
+    int64_t messages; /**< at least so many, the runs among them; the storm goes on until then */
     int64_t runs;
     bool    kills;
     bool    tolerant;   /**< the database may go away and come back */
