@@ -357,6 +357,7 @@ static bool pinned_ready(bench *b, const job *j)
 /* What could not be cleared away meanwhile is, so that the next job has no harder work. */
 static void pinned_done(bench *b, const job *j)
 {
+    (void)b;
     (void)j;
 #ifdef PGQRS_HAVE_POSTGRES
     if (b->postgres) {
