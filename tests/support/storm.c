@@ -14,7 +14,7 @@
 #define CALM_US        (90 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to work everything off */
 #define END_US         (20 * PGQRS_TEST_FACTOR * PGQRS_SECOND) /* to end gracefully */
 #define KILL_EVERY_MS  300                                     /* on average half of it */
-#define LIVES_MS       600                                     /* the same, when there is one */
+#define LIVES_MS       (150 * (3 + PGQRS_TEST_FACTOR))         /* the same, when there is one */
 #define CALM_LIFE_US   (PGQRS_TEST_FACTOR * PGQRS_SECOND)      /* of the one, in the end */
 
 typedef struct slot {
