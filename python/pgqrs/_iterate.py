@@ -380,13 +380,18 @@ class _Poll:
         try:
             messages = claim.result()
         except PgqrsError as error:
-            if not error.retryable or not self._store._engine.usable:
-                raise
-            await self._idle(1.0)  # the database is away
+            await self._outlast(error)
             return []
         if not messages and self._now_us:
             await self._idle(self._interval_us / SECOND)
         return messages
+
+    async def _outlast(self, error: PgqrsError) -> None:
+        """Wait a while when the database is away, or may have done it: what a claim took, or what
+        could not be archived, is delivered again when its lease passes. Another error is raised."""
+        if not (error.retryable or error.maybe_applied) or not self._store._engine.usable:
+            raise error
+        await self._idle(1.0)
 
     async def _idle(self, seconds: float) -> None:
         await asyncio.wait([self._interrupted], timeout=seconds)
@@ -406,7 +411,10 @@ class _Poll:
             except Exception as error:
                 await _retry(store, messages, error)
                 raise
-            await _archive(store, messages)
+            try:
+                await _archive(store, messages)
+            except PgqrsError as error:
+                await self._outlast(error)
         finally:
             del keepers
 
