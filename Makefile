@@ -21,7 +21,8 @@ SOUND = -E '^process\.mutants'
 	requirements lint-requirements servers-requirements lint sanitize valgrind format clean
 
 # DSN=postgresql://... shows it on PostgreSQL.
-demo: build
+demo: build/release/build.ninja
+	cmake --build --preset release -j$(JOBS) --target example_archive_files
 	ARCHIVE_FILES=build/release/examples/archive_files tools/demo.sh '$(DSN)'
 
 # On a private PostgreSQL server and a file. BENCH=--quick takes about a minute for each.

@@ -310,7 +310,9 @@ cli_exit cli_run_dead_replay(cli *c)
     int64_t     id;
     cli_exit    rc;
 
-    if ((queue == NULL) == (c->arguments_count == 0))
+    if (queue != NULL && c->arguments_count > 0)
+        return cli_usage(c, NULL, "ids and --queue exclude each other");
+    if (queue == NULL && c->arguments_count == 0)
         return cli_usage(c, NULL, "\"dead replay\" needs ids, or --queue QUEUE");
     for (size_t i = 0; i < c->arguments_count;
          i++) { /* all of them are read before one is replayed */

@@ -25,8 +25,9 @@ void cli_document_run(cli_document *d, const pgqrs_run_record *run, const char *
 static void add_row(cli_table *table, const pgqrs_run_record *run, const char *workflow)
 {
     char  text[CLI_TIME_BYTES];
-    char *said = run->error != NULL ? cli_json_error(run->error)
-                                    : cli_json_line(run->output != NULL ? run->output : run->input);
+    char *said = run->error != NULL    ? cli_json_error(run->error)
+                 : run->output != NULL ? cli_json_line(run->output)
+                                       : NULL; /* it has not ended */
 
     cli_table_addf(table, STYLE_BOLD, "%" PRId64, run->id);
     cli_table_add(table, STYLE_PLAIN, workflow);
@@ -35,7 +36,7 @@ static void add_row(cli_table *table, const pgqrs_run_record *run, const char *w
     cli_table_addf(table, STYLE_PLAIN, "%d", run->attempt);
     cli_table_add(table, STYLE_PLAIN, cli_time_short(run->created_at_us, text));
     cli_table_add(table, STYLE_PLAIN, cli_time_short(run->updated_at_us, text));
-    cli_table_add(table, run->error != NULL ? STYLE_BAD : STYLE_PLAIN, said);
+    cli_table_add(table, run->error != NULL ? STYLE_BAD : STYLE_PLAIN, said == NULL ? "" : said);
     free(said);
 }
 

@@ -998,7 +998,8 @@ typedef struct pgqrs_worker pgqrs_worker;
 
 /** Handle one message. PGQRS_OK: it is archived, unless the handler finished it itself. Anything
  * else:
- *  it is retried with what @p error says. The lease is kept meanwhile. @p message lives for the
+ *  it is retried with the text of error->message, which may be all of @p error that the handler
+ *  sets. The lease is kept meanwhile. @p message lives for the
  *  call. */
 typedef pgqrs_status (*pgqrs_message_handler)(pgqrs_store *store, const pgqrs_message *message,
                                               void *user_data, pgqrs_error *error);

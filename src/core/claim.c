@@ -274,6 +274,7 @@ static bool claim_answered(claim_task *c, const claim_notes *notes)
     pgqrs_store *store = c->task.store;
     size_t       count = notes->messages->rows->count;
 
+    notes->messages->answered_us = pgqrs__lease_clock(store);
     learn(c, notes->messages, c->from_floor, pgqrs__mono_us() - c->began_us);
     if (notes->moved > (int64_t)count)
         pgqrs__wake(store, c->ref.id);

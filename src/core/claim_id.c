@@ -104,8 +104,9 @@ pgqrs_status pgqrs__claim_by_id(pgqrs_store *store, int64_t id, const pgqrs_clai
         }
     }
     if (rc == PGQRS_OK) {
-        *out_messages = messages;
-        messages      = NULL;
+        messages->answered_us = pgqrs__lease_clock(store);
+        *out_messages         = messages;
+        messages              = NULL;
     }
     pgqrs_messages_free(messages);
     return rc;

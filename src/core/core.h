@@ -492,6 +492,7 @@ struct pgqrs_messages {
     size_t               step_cap;
     int64_t              lease;        /* one for all of them */
     int64_t              sent_mono_us; /* by the lease clock, before the claim was sent */
+    int64_t              answered_us;  /* … and when its answer was here */
     int64_t              seqs_seen[PGQRS__PRIORITIES]; /* the last of each priority, 0 = none */
 };
 

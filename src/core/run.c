@@ -82,10 +82,10 @@ static pgqrs_status take_claim(pgqrs_run *run, const pgqrs_messages *messages, s
 {
     const pgqrs_message *m = pgqrs_messages_at(messages, index);
 
-    run->message      = *m;
-    run->heard_us     = messages->sent_mono_us;
-    run->sent_us      = messages->sent_mono_us;
-    run->sent_wall_us = m->claimed_at_us;
+    run->message         = *m;
+    run->heard_us        = messages->sent_mono_us;
+    run->claimed_us      = messages->answered_us;
+    run->claimed_wall_us = m->claimed_at_us;
     if (!copy_text(run, m->payload, &run->message.payload)
         || !copy_text(run, m->headers, &run->message.headers))
         return PGQRS_ENOMEM;
@@ -240,9 +240,9 @@ int64_t pgqrs__run_wall_us(const pgqrs_run *run)
 {
     const pgqrs_store *store = run->store;
 
-    if (store->own_clock || run->sent_wall_us == 0)
+    if (store->own_clock || run->claimed_wall_us == 0)
         return store->options.clock.wall_us(store->options.clock.user_data);
-    return run->sent_wall_us + (pgqrs__lease_clock(store) - run->sent_us);
+    return run->claimed_wall_us + (pgqrs__lease_clock(store) - run->claimed_us);
 }
 
 pgqrs_status pgqrs__run_failed(pgqrs_run *run, const pgqrs_error *error)

@@ -30,9 +30,9 @@ struct pgqrs_run {
     pgqrs__smap      recorded_at; /* name -> index */
     pgqrs__smap      uses;        /* how often a name was begun in this execution */
 
-    int64_t heard_us; /* by the lease clock: the last answer about the lease was sent for then */
-    int64_t sent_us;  /* by the lease clock, and … */
-    int64_t sent_wall_us; /* … by the database's: the claim */
+    int64_t heard_us;   /* by the lease clock: the last answer about the lease was sent for then */
+    int64_t claimed_us; /* by the lease clock, when the claim's answer was here, and … */
+    int64_t claimed_wall_us; /* … by the database's, when it was made: no later */
 
     bool    cancelled; /* a cancel was heard of */
     bool    lost;      /* the lease was */

@@ -316,7 +316,7 @@ static void handle_message(work *w, const pgqrs_message *message)
             rc = pgqrs_archive(store, message, &error);
         else
             rc = pgqrs_retry(store, message, pgqrs_status_name(handled),
-                             said.status == PGQRS_OK ? pgqrs_status_text(handled) : said.message,
+                             said.message[0] == '\0' ? pgqrs_status_text(handled) : said.message,
                              &error);
     } while (settle_again(w, message, rc, error.message, &delay));
     pgqrs__lease_dropped(store, message->lease, message->id);

@@ -214,7 +214,7 @@ class Dead(Look):
 
     def test_one_or_the_other(self) -> None:
         self.fails(USAGE, "needs ids, or --queue", "dead", "replay")
-        self.fails(USAGE, "needs ids, or --queue", "dead", "replay", "1", "--queue", "tasks")
+        self.fails(USAGE, "exclude each other", "dead", "replay", "1", "--queue", "tasks")
         self.fails(USAGE, "is not an id", "dead", "replay", str(self.there["dead"]), "x")
         self.assertEqual(2, len(self.ids("tasks", "--state", "dead")))
 

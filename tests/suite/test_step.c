@@ -67,6 +67,30 @@ static void g09_a_result_is_recorded_and_replayed(void **state)
     assert_int_equal(1, step_count(w, id));
 }
 
+/* The first claim of a store takes longest: it connects, and prepares. */
+static void a_step_starts_before_it_finishes(void **state)
+{
+    world *w = *state;
+    workflow(w, "flow");
+    for (int i = 0; i < 8; i++) {
+        pgqrs_store    *store = world_open(w);
+        pgqrs_messages *batch = NULL;
+        pgqrs_run      *run   = NULL;
+        pgqrs_step     *step  = NULL;
+        int64_t         id    = trigger(w, "flow", "1");
+        assert_ok(pgqrs_claim(store, "flow", NULL, &batch, &failure));
+        assert_ok(pgqrs_run_from(store, batch, 0, &run, &failure));
+        pgqrs_messages_free(batch);
+        bool done = pgqrs_step_begin(run, "one", NULL, &step) == PGQRS_OK
+                    && pgqrs_step_succeed(step, NULL) == PGQRS_OK
+                    && pgqrs_run_succeed(run, NULL) == PGQRS_OK;
+        pgqrs_run_free(run);
+        assert_true(done);
+        pgqrs_step_record r = step_record(w, id, "one");
+        assert_in_range(r.finished_at_us - r.started_at_us, 0, PGQRS_MINUTE);
+    }
+}
+
 static void g09_a_crash_before_the_record_executes_again_and_after_it_does_not(void **state)
 {
     world     *w   = *state;
@@ -449,6 +473,7 @@ int main(void)
 {
     const struct CMUnitTest cases[] = {
         CASE(g09_a_result_is_recorded_and_replayed),
+        CASE_REAL(a_step_starts_before_it_finishes),
         CASE(g09_a_crash_before_the_record_executes_again_and_after_it_does_not),
         CASE(g09_a_result_without_output_is_a_result),
         CASE(g09_the_first_of_two_results_stands),

@@ -35,6 +35,28 @@ static bool may_tell(const char *dsn)
     return strstr(dsn, "password") != NULL || (at != NULL && colon != NULL && colon < at);
 }
 
+/* The first parameter of a URI that libpq does not know, to *out_bytes; or NULL. It stands behind
+ * the last @, so that it cannot be of a password. */
+static const char *unknown_parameter(const char *dsn, int *out_bytes)
+{
+    PQconninfoOption *known = PQconndefaults();
+    const char       *at    = strrchr(dsn, '@');
+    const char       *name = strstr(dsn, "://") == NULL ? NULL : strchr(at == NULL ? dsn : at, '?');
+
+    for (; known != NULL && name != NULL; name = strchr(name, '&')) {
+        bool found = false;
+
+        *out_bytes = (int)strcspn(++name, "=&");
+        for (const PQconninfoOption *o = known; o->keyword != NULL && !found; o++)
+            found = strlen(o->keyword) == (size_t)*out_bytes
+                    && strncmp(o->keyword, name, (size_t)*out_bytes) == 0;
+        if (!found && strncmp(name, "ssl=", 4) != 0)
+            break;
+    }
+    PQconninfoFree(known);
+    return name;
+}
+
 static const char *option_of(const PQconninfoOption *options, const char *keyword)
 {
     for (; options->keyword != NULL; options++)
@@ -71,15 +93,19 @@ pgqrs_status pgqrs__pg_dsn_read(pgqrs__pg_dsn *dsn, const char *text, pgqrs_erro
 {
     char             *wrong = NULL;
     PQconninfoOption *known = PQconninfoParse(text, &wrong);
-    const char       *value;
-    pgqrs_status      rc = PGQRS_OK;
+    const char       *value, *unknown;
+    int               bytes = 0;
+    pgqrs_status      rc    = PGQRS_OK;
 
     *dsn = (pgqrs__pg_dsn){ 0 };
     if (known == NULL) {
         if (wrong == NULL)
             return pgqrs__nomem(error);
-        rc = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot read the DSN");
-        if (!may_tell(text))
+        rc      = pgqrs__fail(error, PGQRS_ECONFIG, PGQRS_OBJECT_STORE, "cannot read the DSN");
+        unknown = unknown_parameter(text, &bytes);
+        if (unknown != NULL)
+            pgqrs__detail(error, "there is no parameter \"%.*s\"", bytes, unknown);
+        else if (!may_tell(text))
             pgqrs__detail(error, "%.*s", (int)strcspn(wrong, "\n"), wrong);
         pgqrs__hint(error, "Write postgresql://user@host:port/database; percent-encode special "
                            "characters of names and passwords.");

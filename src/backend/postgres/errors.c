@@ -19,33 +19,35 @@ typedef struct meaning {
     pgqrs_status status;
     unsigned     flags; /* beyond those of the status */
     const char  *hint;
+    const char  *message; /* in place of the server's, which is a detail then */
 } meaning;
 
 static const char hint_install[] = "Run pgqrs_install() once.";
+static const char no_tables[]    = "the pgqrs tables are not there";
 static const char hint_roles[] =
     "pgqrs_install_roles() grants a role what a producer or a worker needs.";
 static const char hint_primary[] =
     "Connect to the primary: target_session_attrs=read-write in the DSN finds it.";
 
 static const meaning meanings[] = {
-    { "40001", PGQRS_EBUSY, 0, NULL },          /* serialization_failure */
-    { "40P01", PGQRS_EBUSY, 0, NULL },          /* deadlock_detected */
-    { "55P03", PGQRS_EBUSY, 0, NULL },          /* lock_not_available */
-    { "57014", PGQRS_ETIMEDOUT, 0, NULL },      /* query_canceled */
-    { "26000", PGQRS_EBUSY, 0, NULL },          /* our prepared statement is gone */
-    { "42P05", PGQRS_EBUSY, 0, NULL },          /* somebody else prepared it */
-    { "57P", PGQRS_ECONN, 0, NULL },            /* shut down, crashed, dropped, idle too long */
-    { "25P03", PGQRS_ECONN, 0, NULL },          /* idle in transaction for too long */
-    { "08", PGQRS_ECONN, 0, NULL },             /* connection exceptions */
-    { "53300", PGQRS_ECONN, 0, NULL },          /* too_many_connections */
-    { "53", PGQRS_EDB, PGQRS_RETRYABLE, NULL }, /* insufficient resources */
-    { "25006", PGQRS_EDB, PGQRS_RETRYABLE, hint_primary }, /* read_only_sql_transaction */
-    { "42P01", PGQRS_ESCHEMA, 0, hint_install },           /* undefined_table */
-    { "42703", PGQRS_ESCHEMA, 0, hint_install },           /* undefined_column */
-    { "3F000", PGQRS_ESCHEMA, 0, hint_install },           /* invalid_schema_name */
-    { "42501", PGQRS_EDB, 0, hint_roles },                 /* insufficient_privilege */
-    { "28", PGQRS_ECONFIG, 0, NULL },                      /* authentication */
-    { "3D000", PGQRS_ECONFIG, 0, NULL },                   /* no such database */
+    { "40001", PGQRS_EBUSY, 0, NULL, NULL },     /* serialization_failure */
+    { "40P01", PGQRS_EBUSY, 0, NULL, NULL },     /* deadlock_detected */
+    { "55P03", PGQRS_EBUSY, 0, NULL, NULL },     /* lock_not_available */
+    { "57014", PGQRS_ETIMEDOUT, 0, NULL, NULL }, /* query_canceled */
+    { "26000", PGQRS_EBUSY, 0, NULL, NULL },     /* our prepared statement is gone */
+    { "42P05", PGQRS_EBUSY, 0, NULL, NULL },     /* somebody else prepared it */
+    { "57P", PGQRS_ECONN, 0, NULL, NULL },       /* shut down, crashed, dropped, idle too long */
+    { "25P03", PGQRS_ECONN, 0, NULL, NULL },     /* idle in transaction for too long */
+    { "08", PGQRS_ECONN, 0, NULL, NULL },        /* connection exceptions */
+    { "53300", PGQRS_ECONN, 0, NULL, NULL },     /* too_many_connections */
+    { "53", PGQRS_EDB, PGQRS_RETRYABLE, NULL, NULL },            /* insufficient resources */
+    { "25006", PGQRS_EDB, PGQRS_RETRYABLE, hint_primary, NULL }, /* read_only_sql_transaction */
+    { "42P01", PGQRS_ESCHEMA, 0, hint_install, no_tables },      /* undefined_table */
+    { "42703", PGQRS_ESCHEMA, 0, hint_install, NULL },           /* undefined_column */
+    { "3F000", PGQRS_ESCHEMA, 0, hint_install, no_tables },      /* invalid_schema_name */
+    { "42501", PGQRS_EDB, 0, hint_roles, NULL },                 /* insufficient_privilege */
+    { "28", PGQRS_ECONFIG, 0, NULL, NULL },                      /* authentication */
+    { "3D000", PGQRS_ECONFIG, 0, NULL, NULL },                   /* no such database */
 };
 
 static const meaning *meaning_of(const char *state)
@@ -67,7 +69,12 @@ static pgqrs_status fill(pgqrs_error *error, const char *state, const char *text
     const meaning *what = meaning_of(state);
     pgqrs_status   rc   = what == NULL ? PGQRS_EDB : what->status;
 
-    (void)pgqrs__fail(error, rc, PGQRS_OBJECT_NONE, "%s", text);
+    if (what != NULL && what->message != NULL) {
+        (void)pgqrs__fail(error, rc, PGQRS_OBJECT_STORE, "%s", what->message);
+        pgqrs__detail(error, "%s", text);
+    } else {
+        (void)pgqrs__fail(error, rc, PGQRS_OBJECT_NONE, "%s", text);
+    }
     set_state(error, state);
     if (what != NULL) {
         pgqrs__flag(error, what->flags);
