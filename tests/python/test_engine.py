@@ -148,6 +148,23 @@ async def test_a_cancelled_enqueue_happens_once_or_not_at_all(place: Place) -> N
     assert "never sent" not in payloads
 
 
+async def test_a_cancelled_connect_leaves_nothing_open(place: Place) -> None:
+    await (await place.store("tasks")).close()
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(12):
+        connecting = asyncio.ensure_future(place.connect())
+        for _ in range(n % 4):
+            await asyncio.sleep(0.001 * (n % 3))
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+    for store in place.stores:
+        await store.close()
+    end = time.monotonic() + 20
+    while len(os.listdir("/proc/self/fd")) > before + 1 and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
 async def test_a_cancelled_wait_ends_at_once(place: Place) -> None:
     store = await place.store("tasks")
     consumer = await store.consumer("tasks")
