@@ -40,7 +40,7 @@ class Package:
     def definition(self, module: str, name: str) -> ast.AST:
         """The class or function; of overloads, the last one."""
         last = None
-        for node in ast.walk(self.modules[module]):
+        for node in self.modules[module].body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
                 last = node
         if last is None:
