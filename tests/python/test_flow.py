@@ -548,6 +548,7 @@ async def test_results_are_what_a_replay_would_give(place: Place) -> None:
     assert await names(store, handle.id) == ["typed", "untyped"]  # nothing was written
 
 
+@pytest.mark.skipif(BACKEND == "turso", reason="one process at a time has a file of Turso's")
 async def test_a_lost_lease_ends_the_execution_and_records_nothing(place: Place) -> None:
     store = await place.store()
 

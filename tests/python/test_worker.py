@@ -16,7 +16,7 @@ import pytest
 
 import pgqrs
 
-from conftest import Place, finish
+from conftest import BACKEND, Place
 
 
 @dataclass
@@ -162,6 +162,7 @@ async def test_concurrency_is_a_limit(place: Place) -> None:
     assert now == [0, 3]
 
 
+@pytest.mark.skipif(BACKEND == "turso", reason="one process at a time has a file of Turso's")
 async def test_an_interrupt_in_the_database_stops_it(place: Place) -> None:
     store = await place.store("tasks", heartbeat_interval_seconds=0.05)
     worker = pgqrs.Worker(store, name="w").handle("tasks", lambda payload: None)
@@ -249,6 +250,7 @@ def module(place: Place, folder: Path, log: Path, name: str = "worker") -> Any:
     )
 
 
+@pytest.mark.skipif(BACKEND == "turso", reason="one process at a time has a file of Turso's")
 async def test_processes_that_are_killed_execute_a_recorded_step_once(place: Place, tmp_path: Path) -> None:
     store = await place.store("long", max_read_ct=1000)
     log = tmp_path / "log"
@@ -284,6 +286,7 @@ async def test_processes_that_are_killed_execute_a_recorded_step_once(place: Pla
     assert sum(counts) <= 48 + 2 * 8 * 3  # what was in hand when its process died, and nothing else
 
 
+@pytest.mark.skipif(BACKEND == "turso", reason="one process at a time has a file of Turso's")
 async def test_sigterm_waits_for_what_is_in_hand_and_its_lease_is_kept(place: Place, tmp_path: Path) -> None:
     store = await place.store("long")
     log = tmp_path / "log"
