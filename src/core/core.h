@@ -153,8 +153,9 @@ struct pgqrs_store {
     pgqrs__cond woken;     /* some queue's `wakes` grew */
     int         waiting;   /* claims that wait for a message */
 
-    pgqrs__service *service; /* started when first needed (service.c) */
-    pgqrs__crew    *crew;    /* made when something is first submitted (crew.c) */
+    pgqrs__crew *crew; /* made when something is first submitted (crew.c) */
+
+    _Atomic(pgqrs__service *) service; /* started when first needed (service.c) */
 
     atomic_int_fast64_t groups;
     atomic_int_fast64_t operations;

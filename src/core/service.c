@@ -32,7 +32,8 @@ struct pgqrs__service {
     bool          listens; /* the listener has begun to */
     pgqrs__map    kept;    /* message id -> kept, owned */
     atomic_size_t kept_count;
-    int64_t       listen_until_us; /* real monotonic clock; 0: not asked for */
+    int64_t       look_us;         /* the thread looks again then; and these two by */
+    int64_t       listen_until_us; /* the real monotonic clock; 0: not asked for */
     pgqrs__conn  *listener;        /* replaced under the lock */
 };
 
@@ -191,7 +192,17 @@ static pgqrs_status renew_on(pgqrs_store *store, pgqrs__conn *conn, renewal *r)
     return rc;
 }
 
-/* When the thread must look again, by the real monotonic clock. Under the lock. */
+/* When a lease must be looked at, by the real monotonic clock. Under the lock. */
+static int64_t look_at(const pgqrs__service *s, const kept *k, int64_t real_us, int64_t lease_us)
+{
+    if (!renews(k, lease_us))
+        return INT64_MAX;
+    return real_us
+           + PGQRS__MIN(PGQRS__MAX(k->renew_us - lease_us, 0),
+                        s->store->own_clock ? OWN_CLOCK_US : INT64_MAX / 2);
+}
+
+/* When the thread must look again. Under the lock. */
 static int64_t next_look(const pgqrs__service *s)
 {
     int64_t real   = pgqrs__mono_us();
@@ -200,14 +211,8 @@ static int64_t next_look(const pgqrs__service *s)
     size_t  cursor = 0;
     void   *value;
 
-    while (pgqrs__map_iterate(&s->kept, &cursor, NULL, &value)) {
-        const kept *k = value;
-
-        if (renews(k, lease))
-            next = PGQRS__MIN(next, real + PGQRS__MAX(k->renew_us - lease, 0));
-    }
-    if (s->store->own_clock && next != INT64_MAX)
-        next = PGQRS__MIN(next, real + OWN_CLOCK_US);
+    while (pgqrs__map_iterate(&s->kept, &cursor, NULL, &value))
+        next = PGQRS__MIN(next, look_at(s, value, real, lease));
     return next;
 }
 
@@ -283,7 +288,8 @@ static void *service_main(void *arg)
         renew(s);
         if (s->stop)
             break;
-        next = next_look(s);
+        next       = next_look(s);
+        s->look_us = next;
         if (s->listen_until_us > pgqrs__mono_us()) {
             listen_once(s, PGQRS__MIN(next, s->listen_until_us));
         } else if (s->listener != NULL) {
@@ -324,12 +330,7 @@ static void service_free(pgqrs__service *s, bool forked)
 /* The running service, or NULL. */
 static pgqrs__service *service_get(pgqrs_store *store)
 {
-    pgqrs__service *s;
-
-    pgqrs__mutex_lock(&store->lock);
-    s = store->service;
-    pgqrs__mutex_unlock(&store->lock);
-    return s;
+    return atomic_load(&store->service);
 }
 
 pgqrs__renewal *pgqrs__renew_inside(pgqrs_store *store, pgqrs__conn *conn)
@@ -374,10 +375,12 @@ void pgqrs__renew_note(pgqrs_store *store, pgqrs__renewal *r, pgqrs_status commi
 /* The service, started if need be. NULL: no memory, or no thread. */
 static pgqrs__service *service_start(pgqrs_store *store)
 {
-    pgqrs__service *s;
+    pgqrs__service *s = service_get(store);
 
+    if (s != NULL)
+        return s;
     pgqrs__mutex_lock(&store->lock);
-    s = store->service;
+    s = service_get(store);
     if (s != NULL)
         goto done;
     s = pgqrs__calloc(1, sizeof(*s));
@@ -401,7 +404,7 @@ static pgqrs__service *service_start(pgqrs_store *store)
         s = NULL;
         goto done;
     }
-    store->service = s;
+    atomic_store(&store->service, s);
 done:
     pgqrs__mutex_unlock(&store->lock);
     return s;
@@ -409,7 +412,7 @@ done:
 
 void pgqrs__service_stop(pgqrs_store *store, bool forked)
 {
-    pgqrs__service *s = store->service;
+    pgqrs__service *s = service_get(store);
 
     if (s == NULL)
         return;
@@ -421,7 +424,7 @@ void pgqrs__service_stop(pgqrs_store *store, bool forked)
         pgqrs__thread_join(&s->thread);
     }
     service_free(s, forked);
-    store->service = NULL;
+    atomic_store(&store->service, NULL);
 }
 
 void pgqrs__listen(pgqrs_store *store)
@@ -496,7 +499,8 @@ pgqrs_status pgqrs__lease_keep(pgqrs_store *store, const pgqrs_message *message,
     } else {
         pgqrs__free(old);
         atomic_store(&s->kept_count, s->kept.count);
-        nudge(s);
+        if (look_at(s, k, pgqrs__mono_us(), pgqrs__lease_clock(store)) < s->look_us)
+            nudge(s);
     }
     pgqrs__mutex_unlock(&s->lock);
     return rc;

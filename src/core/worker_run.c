@@ -1,238 +1,26 @@
 /* The worker loop: handlers for queues and workflows, and the threads that run them.
  *
  * Each registration has `concurrency` threads. One that is free and finds nothing in hand claims
- * for all that are free, and waits there for messages; the others wait for it. The thread that
- * called pgqrs_worker_run() keeps the worker's heartbeat, hears of a stop, and ends the others. */
+ * for all that are free, and waits there for messages; the others wait for it. Where handlers are
+ * quick it claims ahead, so that no thread waits for a claim; what then turns out to wait for a
+ * slow one goes back. The thread that called pgqrs_worker_run() keeps the worker's heartbeat, hears
+ * of a stop, and ends the others. */
 #include "core/run.h"
+#include "core/worker.h"
 #include "util/clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
-#define HEARTBEAT_US (3 * PGQRS_SECOND)
-#define STOP_US      (30 * PGQRS_SECOND)
 /* the database is away: first and longest pause */
-#define BACKOFF_US      (100 * PGQRS_MILLISECOND)
-#define BACKOFF_MAX_US  (5 * PGQRS_SECOND)
-#define IDLE_LOOK_US    (2 * PGQRS_MILLISECOND) /* exit_when_idle: until the others are idle too */
-#define CONCURRENCY_MAX 1000
-
-/* Claimed messages that threads take one by one. Freed by who is done with the last. */
-typedef struct batch {
-    pgqrs_messages *messages;
-    size_t          next; /* not taken yet: from here on */
-    size_t          left; /* not done yet */
-} batch;
-
-typedef struct work work;
-
-/* One thread of a registration, and what it has in hand. */
-typedef struct hand {
-    work                *work;
-    pgqrs__thread        thread;
-    const pgqrs_message *message; /* NULL: nothing; under worker->lock */
-} hand;
-
-/* A registration: a queue or workflow, its handler, its threads. */
-struct work {
-    pgqrs_worker         *worker;
-    work                 *next;
-    char                 *queue;
-    pgqrs_message_handler on_message; /* one of the two is set */
-    pgqrs_run_handler     on_run;
-    void                 *user_data;
-    pgqrs_work_options    options;
-    /* under worker->lock: */
-    hand       *hands; /* options.concurrency */
-    int         started;
-    int         busy;  /* hands with a message */
-    batch      *batch; /* with messages to take, or NULL */
-    bool        claiming;
-    uint64_t    idle_at; /* worker->activity when it was last found empty, + 1 */
-    pgqrs__cond changed;
-};
-
-struct pgqrs_worker {
-    pgqrs_store         *store;
-    pgqrs_worker_options options;
-    char                *name;
-    work                *works;
-    /* written by pgqrs_worker_stop(), which may be in a signal handler */
-    int                 stop_pipe[2];
-    atomic_bool         stopping; /* take nothing new */
-    atomic_int_fast64_t id;
-    bool                running;
-
-    pgqrs__mutex lock;
-    pgqrs__cond  ended;    /* a thread has */
-    pgqrs__cond  halted;   /* `stopping` was set: who backs off hears it here, and nothing else */
-    int          threads;  /* that are running */
-    uint64_t     activity; /* grows with each claim that brought something */
-};
-
-/* --- Registering ------------------------------------------------------------------------------ */
-
-pgqrs_status pgqrs_worker_new(pgqrs_store *store, const pgqrs_worker_options *given,
-                              pgqrs_worker **out_worker, pgqrs_error *error)
-{
-    pgqrs_worker_options options;
-    pgqrs_worker        *worker;
-    pgqrs_status         rc;
-
-    if (out_worker != NULL)
-        *out_worker = NULL;
-    if ((rc = pgqrs__enter(store, error)) != PGQRS_OK
-        || (rc = pgqrs__check_pointer(out_worker, "out_worker", error)) != PGQRS_OK
-        || (rc = pgqrs__not_adopted(store, "a worker", error)) != PGQRS_OK
-        || (rc = PGQRS__OPTIONS_READ(&options, given, "worker", error)) != PGQRS_OK
-        || (rc = pgqrs__check_duration(options.heartbeat_us, "heartbeat_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_duration(options.stop_us, "stop_us", error)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options.exit_when_idle, 0, 1, "exit_when_idle", error))
-               != PGQRS_OK)
-        return rc;
-    if (options.name != NULL
-        && (rc = pgqrs__check_name(options.name, "worker", PGQRS_OBJECT_WORKER, error)) != PGQRS_OK)
-        return rc;
-    if (options.heartbeat_us == 0)
-        options.heartbeat_us = HEARTBEAT_US;
-    if (options.stop_us == 0)
-        options.stop_us = STOP_US;
-
-    worker = pgqrs__calloc(1, sizeof(*worker));
-    if (worker == NULL)
-        return pgqrs__nomem(error);
-    worker->store   = store;
-    worker->options = options;
-    if (options.name != NULL && (worker->name = pgqrs__strdup(options.name)) == NULL)
-        goto no_name;
-    worker->options.name = worker->name;
-    if (pipe2(worker->stop_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
-        goto no_pipe;
-    if (!pgqrs__mutex_init(&worker->lock))
-        goto no_lock;
-    if (!pgqrs__cond_init(&worker->ended))
-        goto no_cond;
-    if (!pgqrs__cond_init(&worker->halted))
-        goto no_halted;
-    *out_worker = worker;
-    return PGQRS_OK;
-no_halted:
-    pgqrs__cond_destroy(&worker->ended);
-no_cond:
-    pgqrs__mutex_destroy(&worker->lock);
-no_lock:
-    close(worker->stop_pipe[0]);
-    close(worker->stop_pipe[1]);
-no_pipe:
-    pgqrs__free(worker->name);
-no_name:
-    pgqrs__free(worker);
-    return pgqrs__nomem(error);
-}
-
-void pgqrs_worker_free(pgqrs_worker *worker)
-{
-    work *next;
-
-    if (worker == NULL)
-        return;
-    for (work *w = worker->works; w != NULL; w = next) {
-        next = w->next;
-        pgqrs__cond_destroy(&w->changed);
-        pgqrs__free(w->hands);
-        pgqrs__free(w->queue);
-        pgqrs__free(w);
-    }
-    close(worker->stop_pipe[0]);
-    close(worker->stop_pipe[1]);
-    pgqrs__cond_destroy(&worker->halted);
-    pgqrs__cond_destroy(&worker->ended);
-    pgqrs__mutex_destroy(&worker->lock);
-    pgqrs__free(worker->name);
-    pgqrs__free(worker);
-}
-
-int64_t pgqrs_worker_id(const pgqrs_worker *worker)
-{
-    return worker == NULL ? 0 : (int64_t)atomic_load(&worker->id);
-}
-
-void pgqrs_worker_stop(pgqrs_worker *worker)
-{
-    int     saved = errno;
-    ssize_t written;
-
-    if (worker == NULL)
-        return;
-    atomic_store(&worker->stopping, true);
-    written = write(worker->stop_pipe[1], "s", 1); /* full: it has been asked before */
-    (void)written;
-    errno = saved;
-}
-
-static pgqrs_status work_add(pgqrs_worker *worker, const char *queue, pgqrs_object object,
-                             pgqrs_message_handler on_message, pgqrs_run_handler on_run,
-                             void *user_data, const pgqrs_work_options *given)
-{
-    pgqrs_work_options options;
-    work             **at;
-    work              *w;
-    pgqrs_status       rc;
-
-    if (worker == NULL || (on_message == NULL && on_run == NULL) || worker->running)
-        return PGQRS_EINVAL;
-    if ((rc = pgqrs__enter(worker->store, NULL)) != PGQRS_OK
-        || (rc = pgqrs__check_name(queue, "queue", object, NULL)) != PGQRS_OK
-        || (rc = PGQRS__OPTIONS_READ(&options, given, "work", NULL)) != PGQRS_OK
-        || (rc = pgqrs__check_range(options.concurrency, 0, CONCURRENCY_MAX, "concurrency", NULL))
-               != PGQRS_OK
-        || (rc = pgqrs__check_range(options.lease_us, 0, PGQRS__LEASE_MAX_US, "lease_us", NULL))
-               != PGQRS_OK
-        || (rc = pgqrs__check_duration(options.poll_us, "poll_us", NULL)) != PGQRS_OK
-        || (rc = pgqrs__check_duration(options.timeout_us, "timeout_us", NULL)) != PGQRS_OK)
-        return rc;
-    if (options.concurrency == 0)
-        options.concurrency = 1;
-    if (options.lease_us == 0)
-        options.lease_us = worker->store->options.lease_us;
-
-    w = pgqrs__calloc(1, sizeof(*w));
-    if (w == NULL)
-        return PGQRS_ENOMEM;
-    w->queue = pgqrs__strdup(queue);
-    w->hands = pgqrs__calloc((size_t)options.concurrency, sizeof(*w->hands));
-    if (w->queue == NULL || w->hands == NULL || !pgqrs__cond_init(&w->changed)) {
-        pgqrs__free(w->hands);
-        pgqrs__free(w->queue);
-        pgqrs__free(w);
-        return PGQRS_ENOMEM;
-    }
-    w->worker     = worker;
-    w->on_message = on_message;
-    w->on_run     = on_run;
-    w->user_data  = user_data;
-    w->options    = options;
-    for (at = &worker->works; *at != NULL;)
-        at = &(*at)->next;
-    *at = w;
-    return PGQRS_OK;
-}
-
-pgqrs_status pgqrs_worker_on_message(pgqrs_worker *worker, const char *queue,
-                                     pgqrs_message_handler handler, void *user_data,
-                                     const pgqrs_work_options *options)
-{
-    return work_add(worker, queue, PGQRS_OBJECT_QUEUE, handler, NULL, user_data, options);
-}
-
-pgqrs_status pgqrs_worker_on_run(pgqrs_worker *worker, const char *workflow,
-                                 pgqrs_run_handler handler, void *user_data,
-                                 const pgqrs_work_options *options)
-{
-    return work_add(worker, workflow, PGQRS_OBJECT_WORKFLOW, NULL, handler, user_data, options);
-}
+#define BACKOFF_US     (100 * PGQRS_MILLISECOND)
+#define BACKOFF_MAX_US (5 * PGQRS_SECOND)
+#define IDLE_LOOK_US   (2 * PGQRS_MILLISECOND) /* exit_when_idle: until the others are idle too */
+/* Claiming ahead: so long is a quick message handled at the most, so long may one wait, and leases
+ * are to last so long. */
+#define QUICK_US       (5 * PGQRS_MILLISECOND)
+#define AHEAD_US       PGQRS_SECOND
+#define AHEAD_LEASE_US (5 * PGQRS_SECOND)
 
 /* --- Handling --------------------------------------------------------------------------------- */
 
@@ -356,16 +144,56 @@ static void batch_free(batch *b)
     pgqrs__free(b);
 }
 
-/* Claim for all hands that are free. Under the lock, which is left meanwhile. */
+static bool is_quick(const work *w)
+{
+    return w->handle_us != 0 && w->handle_us <= QUICK_US;
+}
+
+/* Whether this hand, which is free, claims: nothing is left, or little of a lot. Under the lock. */
+static bool should_claim(const work *w)
+{
+    if (w->claiming)
+        return false;
+    return w->batch == NULL
+           || (w->more && is_quick(w) && w->untaken < (size_t)w->options.concurrency / 4);
+}
+
+/* How many: one for each hand that is free and finds nothing; where there are more and handlers are
+ * quick, one for each hand. Under the lock. */
+static int how_many(const work *w)
+{
+    if (w->more && is_quick(w))
+        return w->options.concurrency;
+    return w->options.concurrency - w->busy;
+}
+
+/* Take in what was claimed. Under the lock. */
+static void batch_add(work *w, batch *b, size_t asked)
+{
+    const size_t         count = pgqrs_messages_count(b->messages);
+    const pgqrs_message *first = pgqrs_messages_at(b->messages, 0);
+    batch              **at;
+
+    b->left     = count;
+    b->since_us = pgqrs__mono_us();
+    for (at = &w->batch; *at != NULL;)
+        at = &(*at)->after;
+    *at = b;
+    w->untaken += count;
+    w->more = count == asked && first->expires_at_us - first->claimed_at_us >= AHEAD_LEASE_US;
+    w->worker->activity++;
+}
+
+/* Under the lock, which is left meanwhile. */
 static void claim(work *w, int64_t *delay_us)
 {
     pgqrs_worker             *worker  = w->worker;
     uint64_t                  before  = worker->activity;
     const bool                exits   = worker->options.exit_when_idle != 0;
     const pgqrs_claim_options options = {
-        .limit    = w->options.concurrency - w->busy,
+        .limit    = how_many(w),
         .lease_us = w->options.lease_us,
-        .wait_us  = exits ? 0 : PGQRS_FOREVER,
+        .wait_us  = exits || w->batch != NULL ? 0 : PGQRS_FOREVER,
         .poll_us  = w->options.poll_us,
         .owner    = pgqrs_worker_id(worker),
     };
@@ -395,10 +223,9 @@ static void claim(work *w, int64_t *delay_us)
     }
     pgqrs__mutex_lock(&worker->lock);
     w->claiming = false;
+    w->more     = false;
     if (rc == PGQRS_OK && pgqrs_messages_count(b->messages) > 0) {
-        b->left  = pgqrs_messages_count(b->messages);
-        w->batch = b;
-        worker->activity++;
+        batch_add(w, b, (size_t)options.limit);
         b = NULL;
     } else if (rc == PGQRS_OK || rc == PGQRS_ENOTFOUND) {
         w->idle_at = before + 1;
@@ -428,26 +255,41 @@ static void found_nothing(work *w)
     pgqrs__cond_wait_until(&w->changed, &worker->lock, pgqrs__mono_us() + IDLE_LOOK_US);
 }
 
+/* The next message of the first batch. Under the lock. */
+static size_t take_index(work *w)
+{
+    batch *b     = w->batch;
+    size_t index = b->next++;
+
+    w->untaken--;
+    if (b->next == pgqrs_messages_count(b->messages))
+        w->batch = b->after;
+    return index;
+}
+
 /* Take one message in hand and handle it. Under the lock, which is left meanwhile. */
 static void handle_next(work *w, hand *h)
 {
     pgqrs_worker *worker = w->worker;
     batch        *b      = w->batch;
-    size_t        index  = b->next++;
+    size_t        index  = take_index(w);
+    int64_t       began  = pgqrs__mono_us();
+    bool          wakes;
 
-    if (b->next == pgqrs_messages_count(b->messages))
-        w->batch = NULL;
     h->message = pgqrs_messages_at(b->messages, index);
     w->busy++;
-    if (w->batch != NULL || !w->claiming)
-        pgqrs__cond_signal(&w->changed); /* more to take, or another may claim */
+    wakes = w->batch != NULL || !w->claiming;
     pgqrs__mutex_unlock(&worker->lock);
+    if (wakes)
+        pgqrs__cond_signal(&w->changed); /* more to take, or another may claim */
     if (w->on_message != NULL)
         handle_message(w, h->message);
     else
         handle_run(w, b->messages, index);
+    began = pgqrs__mono_us() - began;
     pgqrs__mutex_lock(&worker->lock);
-    h->message = NULL;
+    w->handle_us = w->handle_us == 0 ? began + 1 : PGQRS__MAX((7 * w->handle_us + began) / 8, 1);
+    h->message   = NULL;
     w->busy--;
     worker->activity++; /* a handler may have put something into any queue */
     if (--b->left == 0)
@@ -463,14 +305,14 @@ static void *hand_main(void *arg)
 
     pgqrs__mutex_lock(&worker->lock);
     while (!stopping(worker)) {
-        if (w->batch != NULL) {
-            handle_next(w, h);
-        } else if (w->claiming) {
-            pgqrs__cond_wait(&w->changed, &worker->lock);
-        } else {
+        if (should_claim(w)) {
             claim(w, &delay);
             if (w->batch == NULL && worker->options.exit_when_idle != 0)
                 found_nothing(w);
+        } else if (w->batch != NULL) {
+            handle_next(w, h);
+        } else {
+            pgqrs__cond_wait(&w->changed, &worker->lock);
         }
     }
     worker->threads--;
@@ -491,23 +333,31 @@ static void give_back(pgqrs_worker *worker, const pgqrs_message *message)
                    (long long)message->id, error.message);
 }
 
-/* Give back what no hand has taken. Under the lock, which is left meanwhile. */
-static void give_back_untaken(pgqrs_worker *worker, work *w)
+/* Give back what no hand has taken of what was claimed until then. Under the lock, which is left
+ * meanwhile. */
+static void give_back_untaken(pgqrs_worker *worker, work *w, int64_t until_us)
 {
-    batch *b = w->batch;
-
-    w->batch = NULL;
-    while (b != NULL && b->next < pgqrs_messages_count(b->messages)) {
-        const pgqrs_message *message = pgqrs_messages_at(b->messages, b->next++);
+    while (w->batch != NULL && w->batch->since_us <= until_us) {
+        batch               *b       = w->batch;
+        const pgqrs_message *message = pgqrs_messages_at(b->messages, take_index(w));
 
         pgqrs__mutex_unlock(&worker->lock);
         give_back(worker, message);
         pgqrs__mutex_lock(&worker->lock);
-        if (--b->left == 0) {
+        if (--b->left == 0)
             batch_free(b);
-            b = NULL;
-        }
     }
+}
+
+/* What was claimed ahead and waits for slow handlers is for others to take. */
+static void give_back_late(pgqrs_worker *worker)
+{
+    int64_t until_us = pgqrs__mono_us() - AHEAD_US;
+
+    pgqrs__mutex_lock(&worker->lock);
+    for (work *w = worker->works; w != NULL; w = w->next)
+        give_back_untaken(worker, w, until_us);
+    pgqrs__mutex_unlock(&worker->lock);
 }
 
 /* The time to finish is over: give back what is still in hand. Its handlers will be fenced. Under
@@ -536,7 +386,7 @@ static void stop_threads(pgqrs_worker *worker)
     pgqrs__cond_broadcast(&worker->halted);
     for (work *w = worker->works; w != NULL; w = w->next) {
         pgqrs__cond_broadcast(&w->changed);
-        give_back_untaken(worker, w);
+        give_back_untaken(worker, w, INT64_MAX);
     }
     while (worker->threads > 0 && in_time)
         in_time = pgqrs__cond_wait_until(&worker->ended, &worker->lock, deadline);
@@ -551,7 +401,7 @@ static void stop_threads(pgqrs_worker *worker)
     /* A claim that was under way may have brought something after all. */
     pgqrs__mutex_lock(&worker->lock);
     for (work *w = worker->works; w != NULL; w = w->next)
-        give_back_untaken(worker, w);
+        give_back_untaken(worker, w, INT64_MAX);
     pgqrs__mutex_unlock(&worker->lock);
 }
 
@@ -566,7 +416,9 @@ static pgqrs_status start_threads(pgqrs_worker *worker, pgqrs_error *error)
 
     pgqrs__mutex_lock(&worker->lock);
     for (work *w = worker->works; w != NULL && rc == PGQRS_OK; w = w->next) {
-        w->idle_at = 0;
+        w->idle_at   = 0;
+        w->handle_us = 0;
+        w->more      = false;
         for (int i = 0; i < w->options.concurrency && rc == PGQRS_OK; i++) {
             w->hands[i] = (hand){ .work = w };
             if (pgqrs__thread_start(&w->hands[i].thread, hand_main, &w->hands[i], "pgqrs-worker")
@@ -618,13 +470,14 @@ static bool wait_for_stop(pgqrs_worker *worker)
 
     for (;;) {
         int64_t left = PGQRS__MAX(next - pgqrs__mono_us(), 0);
-        int     n    = poll(&fd, 1, (int)PGQRS__MIN(left / 1000 + 1, INT32_MAX));
+        int     n    = poll(&fd, 1, (int)(PGQRS__MIN(left, AHEAD_US) / 1000 + 1));
 
         if (n > 0) {
             while (read(worker->stop_pipe[0], byte, sizeof(byte)) > 0)
                 continue;
             return false;
         }
+        give_back_late(worker);
         if (pgqrs__mono_us() < next)
             continue;
         if (heartbeat(worker))

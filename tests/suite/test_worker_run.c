@@ -231,6 +231,72 @@ static void g40_a_graceful_stop_finishes_what_is_in_hand(void **state)
     assert_consistent(w);
 }
 
+#define MANY      200
+#define QUICK     100
+#define HANDS     8
+#define TAKES_MAX 400
+
+/* Quick for so many messages; then each waits until it may go on. */
+static pgqrs_status slow_down(pgqrs_store *store, const pgqrs_message *m, void *user_data,
+                              pgqrs_error *error)
+{
+    plan *p = user_data;
+    if (atomic_load(&p->calls) >= QUICK)
+        return hold_on(store, m, user_data, error);
+    enter(p);
+    leave(p);
+    return PGQRS_OK;
+}
+
+typedef struct others {
+    shift  shift;
+    world *w;
+    size_t taken; /* by the other consumer, while every hand is at work */
+} others;
+
+static void run_or_take_the_rest(void *shared, size_t i)
+{
+    others *o = shared;
+    plan   *p = o->shift.plan;
+    if (i == 0) {
+        o->shift.status = pgqrs_worker_run(o->shift.worker, NULL);
+        return;
+    }
+    for (int k = 0; k < 4000 && atomic_load(&p->now) < HANDS; k++)
+        (void)poll(NULL, 0, 5);
+    for (int k = 0; k < TAKES_MAX && o->taken + (size_t)atomic_load(&p->calls) < MANY; k++) {
+        pgqrs_messages *messages = NULL;
+        if (pgqrs_claim(o->w->store, "orders",
+                        PGQRS_OPTIONS(claim, .limit = MANY, .wait_us = 50 * PGQRS_MILLISECOND),
+                        &messages, NULL)
+            == PGQRS_OK)
+            o->taken += pgqrs_messages_count(messages);
+        pgqrs_messages_free(messages);
+    }
+    atomic_store(&p->go_on, true);
+    pgqrs_worker_stop(o->shift.worker);
+}
+
+static void g47_what_waits_for_slow_handlers_is_for_others_to_take(void **state)
+{
+    world *w = *state;
+    plan   p = { 0 };
+    others o = { .shift = { .plan = &p }, .w = w };
+    queue(w, "orders");
+    enqueue_count(w, "orders", MANY, NULL);
+    assert_ok(pgqrs_worker_new(w->store, NULL, &o.shift.worker, &failure));
+    assert_int_equal(PGQRS_OK, pgqrs_worker_on_message(o.shift.worker, "orders", slow_down, &p,
+                                                       PGQRS_OPTIONS(work, .concurrency = HANDS)));
+    together(2, run_or_take_the_rest, &o);
+    pgqrs_worker_free(o.shift.worker);
+    assert_int_equal(PGQRS_OK, o.shift.status);
+    assert_true(atomic_load(&p.calls) >= QUICK + HANDS);
+    assert_int_equal(MANY, atomic_load(&p.calls) + (int)o.taken);
+    assert_int_equal(atomic_load(&p.calls), measure(w, "orders").done);
+    assert_int_equal(o.taken, measure(w, "orders").leased);
+    assert_consistent(w);
+}
+
 static void a_worker_stopped_before_it_runs_returns_at_once(void **state)
 {
     world        *w      = *state;
@@ -481,6 +547,7 @@ int main(void)
         CASE(g07_a_handler_that_always_fails_makes_a_dead_letter),
         CASE_REAL(as_many_handlers_run_at_once_as_asked_for),
         CASE_REAL(g40_a_graceful_stop_finishes_what_is_in_hand),
+        CASE_REAL(g47_what_waits_for_slow_handlers_is_for_others_to_take),
         CASE_REAL(a_worker_stopped_before_it_runs_returns_at_once),
         CASE_REAL(g40_an_interrupt_stops_a_worker_from_anywhere),
         CASE(a_worker_without_handlers_is_refused),
