@@ -205,6 +205,7 @@ typedef struct claim_task {
     int64_t             until_us; /* the wait's end */
     int64_t             began_us; /* this try */
     bool                from_floor;
+    bool                woken; /* there was an enqueue: what it put in is above the hints */
     int                 moves; /* of the queue's name */
     enum { CLAIM_NAME, CLAIM_TRY, CLAIM_FLOOR, CLAIM_SENT, CLAIM_EMPTY, CLAIM_SLEEP } stage;
 } claim_task;
@@ -220,7 +221,8 @@ static bool floor_is_due(const claim_task *c, int64_t *hints)
         return true;
     pgqrs__mutex_lock(&store->lock);
     state = pgqrs__queue_state_get(store, c->ref.id);
-    due   = state == NULL || state->came_short || pgqrs__mono_us() >= state->floor_due_us;
+    due   = state == NULL
+          || (!c->woken && (state->came_short || pgqrs__mono_us() >= state->floor_due_us));
     if (!due) {
         memset(hints, 0, PGQRS__PRIORITIES * sizeof(*hints));
         if ((store->backend->caps & PGQRS__CAP_HINTS) != 0)
@@ -261,6 +263,7 @@ static pgqrs__turn claim_send(claim_task *c, const int64_t *hints, pgqrs_error *
     task->deadline_us = pgqrs__deadline(task->store);
     c->began_us       = pgqrs__mono_us();
     c->from_floor     = hints == NULL;
+    c->woken          = false;
     c->stage          = CLAIM_SENT;
     if (task->op != NULL)
         return PGQRS__TURN_SEND;
@@ -408,7 +411,8 @@ static look look_at_queue(claim_task *c, bool may_ask)
             break;
         }
         if (state == NULL || state->wakes != c->task.seen) {
-            found = LOOK_AGAIN;
+            c->woken = true;
+            found    = LOOK_AGAIN;
             break;
         }
         if (state->poll_due_us > now) {
