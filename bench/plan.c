@@ -123,7 +123,7 @@ static int enter_bare_enqueue(const plan *p, contest *c, int callers, int batch)
         return enter(c, pg_bare_enqueue(callers, batch));
 #endif
 #ifdef PGQRS_HAVE_TURSO
-    if (p->b->turso)
+    if (p->b->turso && p->b->apart)
         return enter(c, tu_bare_enqueue(batch));
 #endif
 #ifdef PGQRS_HAVE_SQLITE
@@ -144,7 +144,7 @@ static int enter_bare_drain(const plan *p, contest *c, int callers, int batch, u
         return enter(c, pg_bare_drain(callers, batch, flags));
 #endif
 #ifdef PGQRS_HAVE_TURSO
-    if (p->b->turso)
+    if (p->b->turso && p->b->apart)
         return enter(c, tu_bare_drain(batch));
 #endif
 #ifdef PGQRS_HAVE_SQLITE

@@ -63,7 +63,7 @@ class Bench(Case):
                 self.assertAlmostEqual(commits, job["commits"][1], delta=commits * 0.05, msg=job["name"])
                 self.assertAlmostEqual(commits, job["round_trips"][1], delta=commits * 0.05)
         contest = self.pgqrs("bench", *SHORT, "--only", "drain by 100, 1", "--json").documents()[0]
-        self.assertEqual(BACKEND == "turso", len(contest["jobs"]) == 1)
+        self.assertGreater(len(contest["jobs"]), 1)
         for job in contest["jobs"]:  # a claim and a finish
             self.assertAlmostEqual(0.02, job["commits"][1], delta=0.002, msg=job["name"])
 
