@@ -13,6 +13,9 @@ WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 RAM  := $(shell test -d /dev/shm -a -w /dev/shm && echo TMPDIR=/dev/shm)
 FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 
+# REPEAT="--repeat until-pass:2": a test that fails gets a second try, and both are shown.
+CTEST = ctest $(REPEAT)
+
 # The mutants show that the storm finds faults, at full speed; there is nothing to sanitize in them.
 SOUND = -E '^process\.mutants'
 
@@ -32,18 +35,18 @@ bench: build
 # How many instructions of ours an operation takes, against tests/instructions/recorded.json. After a
 # change that is meant to cost more, or that made it cheaper, record it.
 instructions: build
-	tools/with_postgres.sh ctest --preset release -L instructions --output-on-failure
+	tools/with_postgres.sh $(CTEST) --preset release -L instructions --output-on-failure
 
 instructions-record: build
 	tools/with_postgres.sh tools/record_instructions.sh
 
 test: build
-	tools/with_postgres.sh ctest --preset release --output-on-failure -j$(JOBS)
+	tools/with_postgres.sh $(CTEST) --preset release --output-on-failure -j$(JOBS)
 	@tools/turso.sh tested
 
 # The oldest PostgreSQL that is supported, what the system has, the newest there is.
 VERSIONS ?= 12 installed 18
-ON_POSTGRES = ctest --preset release -L postgres --output-on-failure -j$(JOBS)
+ON_POSTGRES = $(CTEST) --preset release -L postgres --output-on-failure -j$(JOBS)
 
 test-versions: build servers-requirements
 	tools/postgres_versions.sh -v '$(VERSIONS)' tools/with_postgres.sh $(ON_POSTGRES)
@@ -60,11 +63,11 @@ test-pooler: build servers-requirements
 # Builds with one backend; the one with all is `make test`.
 test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja build/turso-only/build.ninja
 	cmake --build --preset postgres-only -j$(JOBS)
-	$(FAST) tools/with_postgres.sh ctest --preset postgres-only -j$(JOBS) -L 'unit|suite'
+	$(FAST) tools/with_postgres.sh $(CTEST) --preset postgres-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset sqlite-only -j$(JOBS)
-	$(FAST) ctest --preset sqlite-only -j$(JOBS) -L 'unit|suite'
+	$(FAST) $(CTEST) --preset sqlite-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset turso-only -j$(JOBS)
-	$(FAST) ctest --preset turso-only -j$(JOBS) -L 'unit|suite|cli'
+	$(FAST) $(CTEST) --preset turso-only -j$(JOBS) -L 'unit|suite|cli'
 	@tools/turso.sh tested
 
 # What `make install` leaves, built against by somebody else's program.
@@ -74,7 +77,7 @@ test-package: build
 # A process that is killed between any two statements, one after the other.
 test-crash: build/failpoints/build.ninja
 	cmake --build --preset failpoints -j$(JOBS)
-	$(FAST) tools/with_postgres.sh ctest --preset failpoints -j$(JOBS) --verbose -L crash
+	$(FAST) tools/with_postgres.sh $(CTEST) --preset failpoints -j$(JOBS) --verbose -L crash
 
 # Turso's engine is built beside the library, when there is a Rust that can; TURSO=off leaves it out.
 build: build/release/build.ninja
@@ -139,13 +142,13 @@ lint: build build/clang/build.ninja
 
 sanitize: build/asan/build.ninja build/tsan/build.ninja
 	cmake --build --preset asan -j$(JOBS)
-	tools/with_postgres.sh ctest --preset asan -j$(JOBS) $(SOUND)
+	tools/with_postgres.sh $(CTEST) --preset asan -j$(JOBS) $(SOUND)
 	cmake --build --preset tsan -j$(JOBS)
-	tools/with_postgres.sh ctest --preset tsan -j$(JOBS) $(SOUND)
+	tools/with_postgres.sh $(CTEST) --preset tsan -j$(JOBS) $(SOUND)
 
 valgrind: build/valgrind/build.ninja
 	cmake --build --preset valgrind -j$(JOBS)
-	$(FAST) ctest --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
+	$(FAST) $(CTEST) --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
 
 format:
 	$(FORMAT) -i $(C_FILES)
