@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 venv=$1
 build=$2
-needs="cffi scikit-build-core pytest hypothesis mypy pydantic typing_extensions uvloop psycopg[binary]"
+needs="cffi scikit-build-core pytest hypothesis mypy pydantic typing_extensions uvloop psycopg[binary] pyturso>=0.8.3,<0.9"
 
 if [ "$(cat "$venv/needs" 2>/dev/null)" != "$needs" ]; then
     rm -rf "$venv" "$build"

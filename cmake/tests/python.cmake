@@ -18,12 +18,14 @@ foreach(script IN LISTS python_scripts)
         if(name MATCHES "^(names|types|wheel)$" AND NOT backend STREQUAL "sqlite")
             continue() # they look at no database
         endif()
+        if(name STREQUAL "turso" AND NOT backend STREQUAL "turso")
+            continue() # the engine that pip brings
+        endif()
         set(environment PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PGQRS_TEST_BACKEND=${backend})
         if(backend STREQUAL "turso")
-            if(NOT name MATCHES "^(readme|runs|queues|payloads)$")
+            if(NOT name MATCHES "^(readme|runs|queues|payloads|flow|worker|sync|plugin|docs|turso)$")
                 continue() # they are about processes, threads and files, or look by other programs
             endif()
-            list(APPEND environment ${turso_environment})
         endif()
         set(test python.${name}.${backend})
         add_test(NAME ${test} COMMAND ${python_run} ${script}

@@ -52,6 +52,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import glob
+import importlib.util
 import logging
 import os
 import queue
@@ -762,6 +764,7 @@ class Engine:
         """Connect, and install if asked to. Raises ConfigError, PgqrsConnectionError, ..."""
         wanted = options or Options()
         _need_sqlite(dsn)
+        _need_turso(dsn)
         name, struct = encoded(dsn, "DSN"), wanted._struct()
         completions = _completions()
         future: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
@@ -786,6 +789,7 @@ class Engine:
         """The same without a loop, and without installing."""
         wanted = options or Options()
         _need_sqlite(dsn)
+        _need_turso(dsn)
         name, struct = encoded(dsn, "DSN"), wanted._struct()
         out = ffi.new("pgqrs_store **")
         check(lambda error: lib.pgqrs_open(name, struct, out, error))
@@ -899,6 +903,19 @@ _sqlite_problem: Optional[str] = _load_sqlite()
 def _need_sqlite(dsn: str) -> None:
     if _sqlite_problem is not None and dsn.startswith("sqlite:"):
         raise failure(lib.PGQRS_ECONFIG, _sqlite_problem, hint="Install SQLite, or a Python with the module sqlite3.")
+
+
+def _need_turso(dsn: str) -> None:
+    """Hand the library the engine inside the package `turso`, which `pip install pgqrs[turso]` brings.
+    Without that package it looks where it always does; PGQRS_TURSO_LIBRARY goes before both."""
+    if not dsn.startswith("turso:") or os.environ.get("PGQRS_TURSO_LIBRARY"):
+        return
+    package = importlib.util.find_spec("turso")
+    for folder in (package and package.submodule_search_locations) or []:
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), "_turso*.so"))):
+            name = os.fsencode(path)
+            check(lambda error: lib.pgqrs_turso_load(name, NULL, NULL, error))
+            return
 
 
 # --- The end of the process, and fork ----------------------------------------------------------------

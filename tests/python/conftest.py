@@ -55,8 +55,6 @@ class Place:
             self.schema = "python_%d_%d" % (os.getpid(), Place.made)
             self.sql('CREATE SCHEMA "%s"' % self.schema)
         elif BACKEND == "turso":
-            if not os.path.exists(os.environ.get("PGQRS_TURSO_LIBRARY", "")):
-                pytest.skip("PGQRS_TURSO_LIBRARY names no library")
             self.dsn = "turso://%s" % self.path
         else:
             self.dsn = "sqlite://%s" % self.path
