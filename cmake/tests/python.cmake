@@ -23,8 +23,8 @@ foreach(script IN LISTS python_scripts)
         endif()
         set(environment PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PGQRS_TEST_BACKEND=${backend})
         if(backend STREQUAL "turso")
-            if(NOT name MATCHES "^(readme|runs|queues|payloads|flow|worker|sync|plugin|docs|turso)$")
-                continue() # they are about processes, threads and files, or look by other programs
+            if(NOT name MATCHES "^(codec|connect|defects|docs|engine|flow|payloads|plugin|queues|readme|runs|sync|turso|worker)$")
+                continue() # several processes share what they test, or a connection is lent
             endif()
         endif()
         set(test python.${name}.${backend})
