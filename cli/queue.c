@@ -221,7 +221,7 @@ cli_exit cli_run_queue_purge(cli *c)
         return rc;
     if (pgqrs_queue_purge(c->store, name, &count, &error) != PGQRS_OK)
         return cli_fail(c, &error);
-    cli_say(c, "removed %" PRId64 " messages of \"%s\"", count, name);
+    cli_say(c, "removed %" PRId64 " message%s of \"%s\"", count, count == 1 ? "" : "s", name);
     done_document(c, name, "purged", count);
     return CLI_OK;
 }

@@ -242,7 +242,9 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_install_roles(pgqrs_store *store,
                                                        const char  *producer_role,
                                                        const char *worker_role, pgqrs_error *error);
 
-/** Check that the schema is there, complete, of a known version and unchanged.
+/** Check that the schema is there, complete, of a known version and unchanged: migrations, tables,
+ *  indexes, and that every statement of the library can be prepared. Constraints that were dropped
+ *  from a column are not looked for.
  *  @return PGQRS_OK, or PGQRS_ESCHEMA with the first difference in `detail`. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_verify(pgqrs_store *store, pgqrs_error *error);
 
@@ -559,7 +561,8 @@ PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_extend_many(pgqrs_store                
                                                      pgqrs_error  *error);
 
 /** Renew a lease in the background, every third of @p lease_us (0: the time the message was claimed
- *  for), until it is finished, un-kept or lost. One statement renews all leases of a store. */
+ *  for), until it is finished, un-kept or lost. One statement renews all leases of a store. Asks
+ *  nobody now: that the lease is lost already is found by the first renewal. */
 PGQRS_API PGQRS_CHECK pgqrs_status pgqrs_lease_keep(pgqrs_store         *store,
                                                     const pgqrs_message *message, int64_t lease_us,
                                                     pgqrs_error *error);
@@ -1016,7 +1019,9 @@ typedef struct pgqrs_worker_options {
     int64_t     heartbeat_us; /**< 3 s; an interrupt is heard of so late */
     /** after stop: this long to finish, then leases are given back: 30 s */
     int64_t stop_us;
-    /** 1: return when every queue has been found empty with nothing in hand and nothing due */
+    /** 1: return when every queue has been found empty with nothing in hand and nothing due. What
+     *  others hold, also the dead until their leases pass, and what becomes due later is not waited
+     *  for. */
     int exit_when_idle;
 } pgqrs_worker_options;
 
