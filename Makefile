@@ -9,7 +9,7 @@ C_FILES  = $(shell find $(C_DIRS) -name build -prune -o -name '*.[ch]' -print | 
 HEADERS  = $(sort $(wildcard include/pgqrs/*.h))
 WARNINGS = -pedantic -Wall -Wextra -Werror -fsyntax-only -Iinclude
 
-# Runs that look for no fault of a disk wait for none.
+# Runs that look for no fault of a disk, and share no commits, wait for none.
 RAM  := $(shell test -d /dev/shm -a -w /dev/shm && echo TMPDIR=/dev/shm)
 FAST  = env PGQRS_PG_FSYNC=off $(RAM)
 
@@ -47,27 +47,29 @@ test: build
 # The oldest PostgreSQL that is supported, what the system has, the newest there is.
 VERSIONS ?= 12 installed 18
 ON_POSTGRES = $(CTEST) --preset release -L postgres --output-on-failure -j$(JOBS)
+# Numbers that were recorded on the system's own server.
+COUNTED = instructions
 
 test-versions: build servers-requirements
-	tools/postgres_versions.sh -v '$(VERSIONS)' tools/with_postgres.sh $(ON_POSTGRES)
+	tools/postgres_versions.sh -v '$(VERSIONS)' tools/with_postgres.sh $(ON_POSTGRES) -LE '$(COUNTED)'
 
 # Behind PgBouncer in transaction mode: found out by the library, told to it, and hidden from it. The
 # benchmark's bare loops need sessions of their own.
 BEHIND_POOLER = $(ON_POSTGRES) -E '^cli\.bench'
 
 test-pooler: build servers-requirements
-	tools/with_postgres.sh tools/with_pgbouncer.sh $(BEHIND_POOLER)
-	PGQRS_POOLED=1 tools/with_postgres.sh tools/with_pgbouncer.sh $(BEHIND_POOLER)
-	tools/with_postgres.sh tools/with_pgbouncer.sh --drop-options $(BEHIND_POOLER) -LE process
+	tools/with_postgres.sh tools/with_pgbouncer.sh $(BEHIND_POOLER) -LE '$(COUNTED)'
+	PGQRS_POOLED=1 tools/with_postgres.sh tools/with_pgbouncer.sh $(BEHIND_POOLER) -LE '$(COUNTED)'
+	tools/with_postgres.sh tools/with_pgbouncer.sh --drop-options $(BEHIND_POOLER) -LE '$(COUNTED)|process'
 
 # Builds with one backend; the one with all is `make test`.
 test-features: build/postgres-only/build.ninja build/sqlite-only/build.ninja build/turso-only/build.ninja
 	cmake --build --preset postgres-only -j$(JOBS)
 	$(FAST) tools/with_postgres.sh $(CTEST) --preset postgres-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset sqlite-only -j$(JOBS)
-	$(FAST) $(CTEST) --preset sqlite-only -j$(JOBS) -L 'unit|suite'
+	$(CTEST) --preset sqlite-only -j$(JOBS) -L 'unit|suite'
 	cmake --build --preset turso-only -j$(JOBS)
-	$(FAST) $(CTEST) --preset turso-only -j$(JOBS) -L 'unit|suite|cli'
+	$(CTEST) --preset turso-only -j$(JOBS) -L 'unit|suite|cli'
 	@tools/turso.sh tested
 
 # What `make install` leaves, built against by somebody else's program.
@@ -148,7 +150,7 @@ sanitize: build/asan/build.ninja build/tsan/build.ninja
 
 valgrind: build/valgrind/build.ninja
 	cmake --build --preset valgrind -j$(JOBS)
-	$(FAST) $(CTEST) --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
+	$(CTEST) --preset valgrind -j$(JOBS) -R '^unit\.|^suite\..*\.sqlite$$'
 
 format:
 	$(FORMAT) -i $(C_FILES)

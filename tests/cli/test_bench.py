@@ -21,7 +21,8 @@ class Bench(Case):
     def left(self) -> set[str]:
         """What there is beside what the test itself made."""
         if BACKEND == "postgres":
-            psql = Path(os.environ["PGQRS_TEST_PG_BIN"]) / "psql"
+            beside = Path(os.environ["PGQRS_TEST_PG_BIN"]) / "psql"  # some have the server alone
+            psql = beside if beside.exists() else "psql"
             like = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgqrs\\_bench\\_%'"
             listed = subprocess.run(
                 [psql, "-XAtc", like, self.dsn], capture_output=True, check=True, timeout=SECONDS
