@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,7 @@ class Place:
             stderr=subprocess.PIPE,
             universal_newlines=True,
             env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also in the background
         )
 
     def close(self) -> None:
