@@ -42,7 +42,7 @@ build() {
 test_wheel() {
     local wheel=("$folder"/*.whl)
     [ -e "${wheel[0]}" ] || { echo "wheel: no wheel in $folder; run make wheel" >&2; exit 1; }
-    environment "$work/venv" "${wheel[0]}" pytest hypothesis mypy psycopg[binary]
+    environment "$work/venv" "${wheel[0]}[turso]" pytest hypothesis mypy psycopg[binary]
     cd tests/python
     for backend in sqlite postgres; do
         PGQRS_TEST_WHEEL=${wheel[0]} PGQRS_TEST_BACKEND=$backend PYTHONDONTWRITEBYTECODE=1 \
