@@ -6,22 +6,13 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-#define EXAMPLES PGQRS_TEST_BIN_DIR "/../examples"
-
 static int run(const world *w, const char *example, const char *argument, char *out, size_t size)
 {
-    char command[1024], options[128];
+    char command[1024];
 
-    (void)snprintf(options, sizeof(options), "-c search_path=%s", w->schema);
-    if (w->postgres)
-        (void)setenv("PGOPTIONS", options, 1);
     (void)snprintf(command, sizeof(command), "ulimit -c 0; exec " EXAMPLES "/%s '%s' %s 2>&1",
                    example, w->direct, argument);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    const size_t used = fread(out, 1, size - 1, pipe);
-    out[used]         = '\0';
-    return pclose(pipe);
+    return command_run(w, command, out, size);
 }
 
 static void g51_the_transfer_moves_the_money_once(void **state)

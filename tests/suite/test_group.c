@@ -1,11 +1,8 @@
 /* Callers that write at the same moment share a commit, and nothing else. */
+#include "support/gather.h"
 #include "support/peek.h"
 #include "support/together.h"
 #include "support/world.h"
-
-#include <sched.h>
-
-#include "core/core.h"
 
 #define CALLERS 64
 #define ROUNDS  20
@@ -19,53 +16,7 @@ typedef struct crowd {
     pgqrs_store *stores[8];
     size_t       round;
     atomic_int   unexpected;
-    void (*call)(void *crowd, size_t i);
 } crowd;
-
-/* More than there ever are: while they are away, no group leaves. */
-#define ALL_TURNS 1000
-
-static void take_turns_away(pgqrs_store *store)
-{
-    pgqrs__mutex_lock(&store->lock);
-    store->groups_in_flight += ALL_TURNS;
-    pgqrs__mutex_unlock(&store->lock);
-}
-
-/* @return whether they are back: once every caller waits for one. */
-static bool give_turns_back(pgqrs_store *store)
-{
-    size_t waiting = 0;
-    pgqrs__mutex_lock(&store->lock);
-    for (const pgqrs__op *op = store->pending_first; op != NULL; op = op->next)
-        waiting++;
-    if (waiting == CALLERS) {
-        store->groups_in_flight -= ALL_TURNS;
-        pgqrs__news_tell(&store->pending_first->news, PGQRS__NEWS_TURN);
-    }
-    pgqrs__mutex_unlock(&store->lock);
-    return waiting == CALLERS;
-}
-
-static void call_or_gather(void *shared, size_t i)
-{
-    crowd *c = shared;
-    if (i < CALLERS)
-        c->call(c, i);
-    else
-        while (!give_turns_back(c->w->store))
-            (void)sched_yield();
-}
-
-/* The callers, each with one write, all of which wait before the first is sent. */
-static pgqrs_counters gathered(crowd *c, void (*call)(void *shared, size_t i))
-{
-    pgqrs_counters before = counted(c->w->store);
-    c->call               = call;
-    take_turns_away(c->w->store);
-    together(CALLERS + 1, call_or_gather, c);
-    return spent(c->w->store, &before);
-}
 
 /* What is sent while there are others on their way waits for them, but not for each. */
 static void assert_shared(pgqrs_counters cost)
@@ -100,7 +51,7 @@ static void g26_many_callers_share_commits_and_get_their_own_ids(void **state)
     c              = (crowd){ .w = w };
     queue(w, "orders");
     (void)enqueue(w, "orders", "1");
-    assert_shared(gathered(&c, enqueue_first));
+    assert_shared(gathered(w, CALLERS, enqueue_first, &c));
     together(CALLERS, enqueue_the_others, &c);
     for (size_t i = 0; i < CALLERS; i++)
         for (size_t k = 0; k < ROUNDS; k++) {
@@ -194,7 +145,7 @@ static void g23_a_lost_lease_is_its_holders_loss_alone(void **state)
     assert_int_equal(CALLERS, claim_many(w, "orders", CALLERS, c.held));
     for (size_t i = 0; i < CALLERS; i += 5)
         c.held[i].lease++; /* somebody else's */
-    pgqrs_counters cost = gathered(&c, finish_mine);
+    pgqrs_counters cost = gathered(w, CALLERS, finish_mine, &c);
     for (size_t i = 0; i < CALLERS; i++) {
         pgqrs_state expected = i % 5 == 0   ? PGQRS_STATE_LEASED
                                : i % 3 == 0 ? PGQRS_STATE_DONE
@@ -237,8 +188,8 @@ static void g26_steps_of_many_runs_share_commits(void **state)
         c.runs[i] = claim_run(w, "flow");
     }
     for (; c.round < ROUNDS; c.round++)
-        assert_shared(gathered(&c, record_step));
-    assert_shared(gathered(&c, end_run));
+        assert_shared(gathered(w, CALLERS, record_step, &c));
+    assert_shared(gathered(w, CALLERS, end_run, &c));
     assert_int_equal(0, atomic_load(&c.unexpected));
     for (size_t i = 0; i < CALLERS; i++) {
         char    output[16];

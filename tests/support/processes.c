@@ -180,3 +180,38 @@ pgqrs_store *helper_open(int argc, char **argv, const pgqrs_store_options *optio
     }
     return store;
 }
+
+int command_run(const world *w, const char *command, char *out, size_t size)
+{
+    char options[128];
+    (void)snprintf(options, sizeof(options), "-c search_path=%s", w->schema);
+    if (w->postgres)
+        (void)setenv("PGOPTIONS", options, 1);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    const size_t used = fread(out, 1, size - 1, pipe);
+    out[used]         = '\0';
+    return pclose(pipe);
+}
+
+void command_output(const world *w, const char *command, char *out, size_t size)
+{
+    const int status = command_run(w, command, out, size);
+    if (status != 0)
+        fail_msg("%s\nended with %#x:\n%s", command, (unsigned)status, out);
+}
+
+void log_line(int fd, int64_t at_us, const char *format, va_list list)
+{
+    char line[2048];
+    int  used = snprintf(line, sizeof(line), "%lld ", (long long)at_us);
+    used += vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, list);
+    if (used > (int)sizeof(line) - 2)
+        used = (int)sizeof(line) - 2;
+    for (int i = 0; i < used; i++)
+        if (line[i] == '\n')
+            line[i] = ' ';
+    line[used++] = '\n';
+    if (write(fd, line, (size_t)used) != used)
+        _exit(4);
+}

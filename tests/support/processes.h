@@ -27,6 +27,14 @@ int process_end(process *p);
 /** The same within a time: false, and nothing has happened, when it passes. */
 bool process_ends(process *p, int64_t within_us, int *out_status);
 
+/** Where the examples are, for commands. */
+#define EXAMPLES PGQRS_TEST_BIN_DIR "/../examples"
+/** Run a shell command, to which the schema of @p w is the search path. Examples name none, so they
+ *  are given w->direct: no pooler takes options. @return its status, as of waitpid(). */
+int command_run(const world *w, const char *command, char *out, size_t size);
+/** The same; it must succeed. */
+void command_output(const world *w, const char *command, char *out, size_t size);
+
 /** A folder for the files of a case; removed with what is in it by folder_remove(). */
 void folder_make(char *out, size_t size);
 void folder_remove(const char *folder);
@@ -42,6 +50,11 @@ int64_t random_below(uint64_t *state, int64_t limit);
 
 /* --- In a helper --------------------------------------------------------------------------------
  */
+
+/** Write a line to a log: the time, and what is said, in one write: whole lines, whatever happens.
+ */
+__attribute__((format(printf, 3, 0))) void log_line(int fd, int64_t at_us, const char *format,
+                                                    va_list list);
 
 /** Open the store that argv names; ends the process when it cannot. */
 pgqrs_store *helper_open(int argc, char **argv, const pgqrs_store_options *options);

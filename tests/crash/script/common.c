@@ -37,18 +37,11 @@ void let_pass(int64_t us)
 
 void note(const char *format, ...)
 {
-    char    line[1024];
-    int     used = snprintf(line, sizeof(line), "%lld ", (long long)now());
     va_list list;
 
     va_start(list, format);
-    used += vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, list);
+    log_line(log_fd, now(), format, list);
     va_end(list);
-    if (used > (int)sizeof(line) - 2)
-        used = (int)sizeof(line) - 2;
-    line[used++] = '\n';
-    if (write(log_fd, line, (size_t)used) != used)
-        _exit(4);
 }
 
 void wrong(const char *what, pgqrs_status rc, const pgqrs_error *error)

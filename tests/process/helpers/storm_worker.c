@@ -43,21 +43,11 @@ static _Thread_local bool side_by_side;  /* other threads use the run: its error
 
 __attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
 {
-    char    line[2048];
-    int     used = snprintf(line, sizeof(line), "%lld ", (long long)wall_now_us());
     va_list list;
 
     va_start(list, format);
-    used += vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, list);
+    log_line(log_fd, wall_now_us(), format, list);
     va_end(list);
-    if (used > (int)sizeof(line) - 2)
-        used = (int)sizeof(line) - 2;
-    for (int i = 0; i < used; i++)
-        if (line[i] == '\n')
-            line[i] = ' ';
-    line[used++] = '\n';
-    if (write(log_fd, line, (size_t)used) != used) /* one write: whole lines, whatever happens */
-        _exit(4);
 }
 
 /* The database is away, as far as this error tells: not reached, shutting down, starting up. */
