@@ -45,7 +45,7 @@ static pgqrs__op *record_op(const pgqrs_step *step, const pgqrs__recorded *r)
     row[PGQRS__ARG_STEP_RECORD_LEASE]          = pgqrs__int(m->lease);
     row[PGQRS__ARG_STEP_RECORD_STATUS]         = pgqrs__int((int64_t)r->status);
     row[PGQRS__ARG_STEP_RECORD_RETRIES]        = pgqrs__int(r->retries);
-    row[PGQRS__ARG_STEP_RECORD_STARTED_AT]     = pgqrs__int(step->started_us);
+    row[PGQRS__ARG_STEP_RECORD_STARTED_AT]     = pgqrs__int_or_null(step->started_us);
     row[PGQRS__ARG_STEP_RECORD_RETRY_AFTER_US] = pgqrs__null();
     row[PGQRS__ARG_STEP_RECORD_RETRY_AT]       = pgqrs__int_or_null(r->retry_at_us);
     if (!op_text(op, step->name, &row[PGQRS__ARG_STEP_RECORD_NAME])
@@ -461,6 +461,8 @@ pgqrs_status pgqrs_run_sleep(pgqrs_run *run, const char *name, int64_t duration_
     pgqrs__mutex_lock(&run->lock);
     seen = pgqrs__smap_get(&run->recorded_at, step->name, &index);
     pgqrs__mutex_unlock(&run->lock);
+    if (seen) /* it began when it was first reached, which is recorded */
+        step->started_us = 0;
     if (seen || duration_us == 0)
         return pgqrs_step_succeed(step, NULL);
     r.retry_at_us = pgqrs__step_clock(step) + duration_us;

@@ -286,6 +286,11 @@ static void g16_a_sleep_lasts_from_when_it_was_first_reached(void **state)
     run = claim_run(w, "flow");
     assert_int_equal(1, pgqrs_run_attempt(run));
     assert_run(PGQRS_OK, run, pgqrs_run_sleep(run, "nap", PGQRS_HOUR));
+    pgqrs_step_records *steps = NULL; /* it tells from when until when it was */
+    assert_ok(pgqrs_step_list(w->store, id, &steps, &failure));
+    assert_int_equal(due - PGQRS_HOUR, pgqrs_step_records_at(steps, 0)->started_at_us);
+    assert_int_equal(due, pgqrs_step_records_at(steps, 0)->finished_at_us);
+    pgqrs_step_records_free(steps);
     assert_run(PGQRS_EPAUSED, run, pgqrs_run_sleep(run, "second nap", PGQRS_SECOND));
     advance(w, PGQRS_SECOND);
     run = claim_run(w, "flow");
