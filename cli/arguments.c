@@ -146,15 +146,17 @@ static cli_exit take_command(cli *c)
     const char *first = c->arguments[0];
     size_t      taken = 1;
 
-    if (is_group(first)) {
-        if (c->arguments_count < 2)
-            return c->values[FLAG_HELP] != NULL ? CLI_OK : group_alone(c, first);
+    if (is_group(first) && c->arguments_count > 1) {
         c->command = find(first, c->arguments[1]);
+        if (c->command == NULL && c->values[FLAG_HELP] != NULL)
+            c->command = find(NULL, first);
         if (c->command == NULL)
             return unknown_command(c, first, c->arguments[1]);
         taken = 2;
     } else {
-        c->command = find(NULL, first);
+        c->command = find(NULL, first); /* "workers" is a command, and a group */
+        if (c->command == NULL && is_group(first))
+            return c->values[FLAG_HELP] != NULL ? CLI_OK : group_alone(c, first);
         if (c->command == NULL)
             return unknown_command(c, NULL, first);
     }

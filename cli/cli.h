@@ -58,6 +58,7 @@ typedef enum cli_flag {
     FLAG_ROLES,
     FLAG_ROUNDS,
     FLAG_SECONDS,
+    FLAG_SILENT,
     FLAG_SQL,
     FLAG_STATE,
     FLAG_STATUS,
@@ -89,6 +90,14 @@ typedef struct cli_command {
     cli_exit (*run)(cli *c);
 } cli_command;
 
+/* Standard input on its way into the database: what an error says of it. Each line is in, or it is
+ * to be given again, or its answer was lost. */
+typedef struct cli_fed {
+    int64_t enqueued;
+    int64_t last_line; /* everything up to this one is in, or empty */
+    int64_t sent_line; /* an answer that was lost is about the lines up to this one */
+} cli_fed;
+
 /* One call of the program. */
 struct cli {
     const cli_command *command;            /* NULL: none was named */
@@ -100,6 +109,7 @@ struct cli {
     size_t             arguments_count;
     bool               json;
     pgqrs_store       *store; /* closed at the end */
+    const cli_fed     *fed;   /* NULL: standard input is not what is put in */
 };
 
 extern const cli_flag_info cli_flags[FLAG_COUNT];
@@ -121,6 +131,7 @@ cli_exit cli_run_install(cli *c);
 cli_exit cli_run_verify(cli *c);
 cli_exit cli_run_queue_ls(cli *c);
 cli_exit cli_run_queue_create(cli *c);
+cli_exit cli_run_queue_configure(cli *c);
 cli_exit cli_run_queue_delete(cli *c);
 cli_exit cli_run_queue_pause(cli *c);
 cli_exit cli_run_queue_resume(cli *c);
@@ -129,12 +140,15 @@ cli_exit cli_run_enqueue(cli *c);
 cli_exit cli_run_trigger(cli *c);
 cli_exit cli_run_ls(cli *c);
 cli_exit cli_run_show(cli *c);
+cli_exit cli_run_cancel(cli *c);
 cli_exit cli_run_dead_ls(cli *c);
 cli_exit cli_run_dead_replay(cli *c);
+cli_exit cli_run_dead_purge(cli *c);
 cli_exit cli_run_run_ls(cli *c);
 cli_exit cli_run_run_show(cli *c);
 cli_exit cli_run_run_cancel(cli *c);
 cli_exit cli_run_workers(cli *c);
+cli_exit cli_run_workers_purge(cli *c);
 cli_exit cli_run_stats(cli *c);
 cli_exit cli_run_bench(cli *c);
 /* All commands, on a page. */
@@ -176,6 +190,8 @@ cli_exit cli_refuse(const cli *c, cli_exit code, const char *hint, const char *f
 CLI_PRINTF(2, 3) void cli_say(const cli *c, const char *format, ...);
 /* What may be shown of a word of the command line: a DSN may hold a password. */
 const char *cli_shown(const char *word);
+/* Whether it is one id that is wrong, and the next may do. */
+bool cli_may_go_on(cli_exit code);
 /* Out of memory: said, and the program ends. Returns what it was given. */
 void *cli_need(void *memory);
 

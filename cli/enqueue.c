@@ -192,7 +192,7 @@ typedef struct feed {
     size_t                       bytes;
     int64_t                      line_number;
     int64_t                      bytes_read;
-    int64_t                      done;
+    cli_fed                      fed;
     cli_progress                 progress;
 } feed;
 
@@ -204,26 +204,15 @@ static void forget_lines(feed *f)
     f->bytes = 0;
 }
 
-/* A failure, where it was, and what of the input is in the queue all the same. */
+/* A failure, and where it was. What of the input is in the queue all the same is said with it. */
 static cli_exit feed_fail(const feed *f, pgqrs_error *error)
 {
-    int64_t  first = f->count == 0 ? f->line_number : f->numbers[0];
-    size_t   at, of;
-    cli_exit rc;
+    size_t at, of;
 
     if (sscanf(error->detail, "payload %zu of %zu", &at, &of) == 2 && at < f->count)
         (void)snprintf(error->detail, sizeof(error->detail), "line %" PRId64 " of standard input",
                        f->numbers[at]);
-    rc = cli_fail(f->c, error);
-    if ((error->flags & PGQRS_MAYBE_APPLIED) != 0)
-        cli_say(f->c,
-                "%" PRId64 " messages were enqueued before; of lines %" PRId64 " to %" PRId64
-                " it is not known",
-                f->done, first, f->line_number);
-    else
-        cli_say(f->c, "%" PRId64 " messages were enqueued before; nothing from line %" PRId64 " on",
-                f->done, first);
-    return rc;
+    return cli_fail(f->c, error);
 }
 
 static cli_exit send_batch(feed *f)
@@ -232,6 +221,7 @@ static cli_exit send_batch(feed *f)
 
     if (f->count == 0)
         return CLI_OK;
+    f->fed.sent_line = f->numbers[f->count - 1];
     if (pgqrs_enqueue_many(f->c->store, f->c->arguments[0], (const char *const *)f->lines, f->count,
                            f->options, f->ids, &error)
         != PGQRS_OK) {
@@ -241,11 +231,12 @@ static cli_exit send_batch(feed *f)
     /* On a terminal the bar is enough: a list of numbers helps nobody there. */
     for (size_t i = 0; i < f->count && (f->c->json || !cli_term.out_tty); i++)
         (void)printf(f->c->json ? "{\"id\":%" PRId64 "}\n" : "%" PRId64 "\n", f->ids[i]);
-    f->done += (int64_t)f->count;
+    f->fed.enqueued += (int64_t)f->count;
+    f->fed.last_line = f->fed.sent_line;
     forget_lines(f);
     if (!cli_flush(f->c))
         return CLI_FAILED;
-    cli_progress_show(&f->progress, f->bytes_read, f->done);
+    cli_progress_show(&f->progress, f->bytes_read, f->fed.enqueued);
     return CLI_OK;
 }
 
@@ -353,11 +344,14 @@ static cli_exit put_many(cli *c, const pgqrs_enqueue_options *options)
     f.lines       = cli_need(calloc(f.batch_lines, sizeof(*f.lines)));
     f.ids         = cli_need(calloc(f.batch_lines, sizeof(*f.ids)));
     f.numbers     = cli_need(calloc(f.batch_lines, sizeof(*f.numbers)));
+    c->fed        = &f.fed;
     cli_progress_begin(&f.progress, input_bytes());
     rc = feed_all(&f);
     cli_progress_end(&f.progress);
     if (rc == CLI_OK)
-        cli_say(c, "enqueued %" PRId64 " messages", f.done);
+        cli_say(c, "enqueued %" PRId64 " message%s", f.fed.enqueued,
+                f.fed.enqueued == 1 ? "" : "s");
+    c->fed = NULL;
     forget_lines(&f);
     free(f.numbers);
     free(f.ids);

@@ -1,4 +1,4 @@
-/* queue ls, create, delete, pause, resume, purge. */
+/* queue ls, create, configure, delete, pause, resume, purge. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -149,6 +149,36 @@ cli_exit cli_run_queue_create(cli *c)
         cli_document_bool(d, "created", made);
         cli_document_print(d);
     }
+    return CLI_OK;
+}
+
+/* --- configure -------------------------------------------------------------------------------- */
+
+cli_exit cli_run_queue_configure(cli *c)
+{
+    const char         *name   = c->arguments[0];
+    pgqrs_queues       *queues = NULL;
+    pgqrs_queue_options options;
+    pgqrs_error         error;
+    bool                any = false;
+    cli_exit            rc;
+
+    for (size_t i = 0; i < FLAG_COUNT; i++)
+        any |= c->values[i] != NULL && (c->command->flags & CLI_BIT(i)) != 0;
+    if (!any)
+        return cli_usage(c, NULL, "\"queue configure\" needs a setting to change");
+    rc = read_settings(c, &options);
+    if (rc == CLI_OK)
+        rc = cli_open(c);
+    if (rc != CLI_OK)
+        return rc;
+    if (pgqrs_queue_configure(c->store, name, &options, &error) != PGQRS_OK
+        || pgqrs_queue_get(c->store, name, &queues, &error) != PGQRS_OK)
+        return cli_fail(c, &error);
+    cli_say(c, "configured \"%s\"", name);
+    if (c->json)
+        queue_document(pgqrs_queues_at(queues, 0));
+    pgqrs_queues_free(queues);
     return CLI_OK;
 }
 

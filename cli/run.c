@@ -1,4 +1,4 @@
-/* run ls, show, cancel. */
+/* run ls, run cancel; cancel. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -119,32 +119,40 @@ cli_exit cli_run_run_ls(cli *c)
 
 /* --- cancel ----------------------------------------------------------------------------------- */
 
-static cli_exit cancel(cli *c, int64_t id)
+/* A message, or a run as such. */
+static cli_exit cancel(cli *c, int64_t id, bool run)
 {
-    pgqrs_run_records *run = NULL;
+    const char        *kind  = run ? "run" : "message";
+    pgqrs_run_records *found = NULL;
     pgqrs_state        state;
     pgqrs_error        error;
     cli_document      *d;
 
-    if (pgqrs_run_get(c->store, id, &run, &error) != PGQRS_OK) /* a message is none */
+    if (run && pgqrs_run_get(c->store, id, &found, &error) != PGQRS_OK) /* a message is none */
         return cli_fail(c, &error);
-    pgqrs_run_records_free(run);
+    pgqrs_run_records_free(found);
     if (pgqrs_cancel(c->store, id, &state, &error) != PGQRS_OK)
         return cli_fail(c, &error);
     cli_say(c,
-            state == PGQRS_STATE_LEASED ? "run %" PRId64 " will end when its worker hears of it"
-                                        : "run %" PRId64 " is cancelled",
-            id);
-    if (c->json) {
-        d = cli_document_new();
-        cli_document_int(d, "id", id);
+            state == PGQRS_STATE_LEASED ? "%s %" PRId64 " will end when its worker hears of it"
+                                        : "%s %" PRId64 " is cancelled",
+            kind, id);
+    if (!c->json)
+        return CLI_OK;
+    d = cli_document_new();
+    cli_document_int(d, "id", id);
+    if (run) {
         cli_document_text(d, "status", state == PGQRS_STATE_LEASED ? "cancelling" : "cancelled");
-        cli_document_print(d);
+    } else {
+        cli_document_text(d, "state", pgqrs_state_name(state));
+        cli_document_bool(d, "cancelled", true);
     }
+    cli_document_print(d);
     return CLI_OK;
 }
 
-cli_exit cli_run_run_cancel(cli *c)
+/* Each on its own: one that has ended does not keep the others from being asked for. */
+static cli_exit cancel_all(cli *c, bool run)
 {
     int64_t  id;
     cli_exit rc;
@@ -154,9 +162,27 @@ cli_exit cli_run_run_cancel(cli *c)
             return CLI_USAGE;
     }
     rc = cli_open(c);
-    for (size_t i = 0; rc == CLI_OK && i < c->arguments_count; i++) {
+    if (rc != CLI_OK)
+        return rc;
+    for (size_t i = 0; i < c->arguments_count; i++) {
+        cli_exit one;
+
         (void)cli_read_id(c, c->arguments[i], &id);
-        rc = cancel(c, id);
+        one = cancel(c, id, run);
+        if (rc == CLI_OK)
+            rc = one;
+        if (!cli_may_go_on(one))
+            break;
     }
     return rc;
+}
+
+cli_exit cli_run_run_cancel(cli *c)
+{
+    return cancel_all(c, true);
+}
+
+cli_exit cli_run_cancel(cli *c)
+{
+    return cancel_all(c, false);
 }

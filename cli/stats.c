@@ -1,4 +1,4 @@
-/* workers, stats. */
+/* workers, workers purge, stats. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -83,6 +83,34 @@ cli_exit cli_run_workers(cli *c)
     cli_table_free(table);
     pgqrs_worker_records_free(workers);
     cli_names_free(&names);
+    return CLI_OK;
+}
+
+/* --- workers purge ---------------------------------------------------------------------------- */
+
+cli_exit cli_run_workers_purge(cli *c)
+{
+    int64_t       silent_us = 0;
+    int64_t       stopped   = 0;
+    pgqrs_error   error;
+    cli_document *d;
+    cli_exit      rc;
+
+    if (c->values[FLAG_SILENT] == NULL)
+        return cli_usage(c, NULL, "\"workers purge\" needs --silent DURATION");
+    if (!cli_read_duration(c, FLAG_SILENT, &silent_us))
+        return CLI_USAGE;
+    rc = cli_open(c);
+    if (rc != CLI_OK)
+        return rc;
+    if (pgqrs_worker_purge_stale(c->store, silent_us, 0, &stopped, &error) != PGQRS_OK)
+        return cli_fail(c, &error);
+    cli_say(c, "stopped %" PRId64 " worker%s", stopped, stopped == 1 ? "" : "s");
+    if (c->json) {
+        d = cli_document_new();
+        cli_document_int(d, "stopped", stopped);
+        cli_document_print(d);
+    }
     return CLI_OK;
 }
 

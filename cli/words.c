@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,11 @@ static char *translate(const char *hint)
     return cli_need(text);
 }
 
+bool cli_may_go_on(cli_exit code)
+{
+    return code == CLI_OK || code == CLI_NOT_FOUND || code == CLI_REFUSED;
+}
+
 /* One thing that went wrong, in words or as a document. Empty texts are left out. */
 typedef struct trouble {
     const char *status; /* of the library; NULL: it is ours */
@@ -107,7 +113,37 @@ typedef struct trouble {
     const char *hint;
 } trouble;
 
-static void tell_json(const trouble *t)
+/* What of standard input is in, and from where on it is to be given again. */
+static void add_fed(cli_document *d, const cli_fed *fed, bool maybe)
+{
+    json_t *input = cli_need(json_object());
+
+    (void)json_object_set_new(input, "enqueued", cli_need(json_integer(fed->enqueued)));
+    (void)json_object_set_new(input, "resume_line", cli_need(json_integer(fed->last_line + 1)));
+    (void)json_object_set_new(input, "unknown_to_line",
+                              maybe ? cli_need(json_integer(fed->sent_line)) : json_null());
+    cli_document_member(d, "input", input);
+}
+
+static void tell_fed(const cli_fed *fed, bool maybe)
+{
+    const char *s = fed->enqueued == 1 ? " was" : "s were";
+
+    if (maybe)
+        (void)fprintf(stderr,
+                      "%" PRId64 " message%s enqueued before; of lines %" PRId64 " to %" PRId64
+                      " it is not known: look, then give the input again from line %" PRId64
+                      " or %" PRId64 " on\n",
+                      fed->enqueued, s, fed->last_line + 1, fed->sent_line, fed->last_line + 1,
+                      fed->sent_line + 1);
+    else
+        (void)fprintf(stderr,
+                      "%" PRId64 " message%s enqueued before; nothing from line %" PRId64
+                      " on: give the input again from there (tail -n +%" PRId64 ")\n",
+                      fed->enqueued, s, fed->last_line + 1, fed->last_line + 1);
+}
+
+static void tell_json(const cli *c, const trouble *t)
 {
     cli_document *inner = cli_document_new();
     char         *text;
@@ -118,6 +154,8 @@ static void tell_json(const trouble *t)
     cli_document_text(inner, "message", t->message);
     cli_document_text(inner, "detail", t->detail[0] == '\0' ? NULL : t->detail);
     cli_document_text(inner, "hint", t->hint[0] == '\0' ? NULL : t->hint);
+    if (c->fed != NULL)
+        add_fed(inner, c->fed, t->maybe);
     text = cli_document_finish(inner);
     (void)fprintf(stderr, "{\"error\":%s}\n", text);
     free(text);
@@ -138,7 +176,7 @@ static cli_exit tell(const cli *c, const trouble *t)
 {
     (void)fflush(stdout);
     if (c->json) {
-        tell_json(t);
+        tell_json(c, t);
         return t->code;
     }
     tell_line("pgqrs: ", t->message);
@@ -146,6 +184,8 @@ static cli_exit tell(const cli *c, const trouble *t)
     if (t->maybe)
         tell_line("  ", "the answer was lost: it may have happened all the same");
     tell_line("hint: ", t->hint);
+    if (c->fed != NULL)
+        tell_fed(c->fed, t->maybe);
     return t->code;
 }
 

@@ -3,6 +3,7 @@
 _pgqrs_flags() {
     case $1 in
     install) echo --dry-run --sql --roles ;;
+    "queue configure") echo --lease --attempts --backoff --backoff-factor --backoff-max --retention ;;
     "queue create") echo --workflow --if-missing --lease --attempts --backoff --backoff-factor --backoff-max --retention ;;
     "queue delete") echo --force --yes ;;
     "queue purge") echo --yes ;;
@@ -10,6 +11,8 @@ _pgqrs_flags() {
     ls) echo --state --after --limit ;;
     "dead ls") echo --after --limit ;;
     "dead replay") echo --queue ;;
+    "dead purge") echo --limit --yes ;;
+    "workers purge") echo --silent ;;
     "run ls") echo --status --after --limit ;;
     bench) echo --quick --large --only --rounds --seconds --svg ;;
     trigger) echo --param --priority --delay --at --key --key-ttl --headers ;;
@@ -22,7 +25,7 @@ _pgqrs_takes_value() {
     case $1 in
     --dsn | --schema | --after | --at | --attempts | --backoff | --backoff-factor | --backoff-max | \
         --batch | --delay | --headers | --key | --key-ttl | --lease | --limit | --only | --param | -P | \
-        --priority | --queue | --retention | --roles | --rounds | --seconds | --state | --status | --svg) return 0 ;;
+        --priority | --queue | --retention | --roles | --rounds | --seconds | --silent | --state | --status | --svg) return 0 ;;
     esac
     return 1
 }
@@ -36,7 +39,7 @@ _pgqrs() {
             i=$((i + 1))
         elif [[ $word != -* && -z $command ]]; then
             case $word in
-            queue | dead | run) if [ -z "$group" ]; then group=$word; else command="$group $word"; fi ;;
+            queue | dead | run | workers) if [ -z "$group" ]; then group=$word; else command="$group $word"; fi ;;
             *) command=${group:+$group }$word ;;
             esac
         fi
@@ -54,13 +57,14 @@ _pgqrs() {
             words=$(_pgqrs_flags "${command:-$group}")
             [ -z "$command$group" ] && words="$words --version"
         elif [ -n "$command" ]; then
-            [ "$command" = help ] && words="install verify queue enqueue ls show dead run trigger workers stats bench version help"
+            [ "$command" = help ] && words="install verify queue enqueue ls show cancel dead run trigger workers stats bench version help"
         else
             case $group in
-            queue) words="ls create delete pause resume purge" ;;
-            dead) words="ls replay" ;;
+            queue) words="ls create configure delete pause resume purge" ;;
+            dead) words="ls replay purge" ;;
+            workers) words="purge" ;;
             run) words="ls show cancel" ;;
-            *) words="install verify queue enqueue ls show dead run trigger workers stats bench version help" ;;
+            *) words="install verify queue enqueue ls show cancel dead run trigger workers stats bench version help" ;;
             esac
         fi
         ;;

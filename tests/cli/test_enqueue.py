@@ -150,10 +150,40 @@ class StandardInput(Put):
             self.assertEqual(USAGE, result.code)
             self.assertIn("line 5 of standard input", result.err)
             self.assertIn("4 messages were enqueued before; nothing from line 5 on", result.err)
+            self.assertIn("tail -n +5", result.err)
             self.assertEqual(4, len(result.lines()))
         error = json.loads(self.run_it("enqueue", "tasks", "--json", stdin="{\n").err)["error"]
         self.assertEqual("EJSON", error["status"])
         self.assertEqual("line 1 of standard input", error["detail"])
+        self.assertEqual({"enqueued": 0, "resume_line": 1, "unknown_to_line": None}, error["input"])
+
+    def test_a_document_says_what_went_in_and_where_to_go_on(self) -> None:
+        for bad in ("{", "nul\0"):
+            lines = "1\n\n2\n3\n" + bad + "\n6\n"
+            before = len(self.ids("tasks"))
+            result = self.run_it("enqueue", "tasks", "--batch", "2", "--json", stdin=lines)
+            error = json.loads(result.err)["error"]
+            self.assertEqual(
+                {"enqueued": 2, "resume_line": 4, "unknown_to_line": None}, error["input"]
+            )
+            rest = "".join(lines.replace(bad, "5").splitlines(keepends=True)[3:])
+            self.pgqrs("enqueue", "tasks", stdin=rest)
+            listed = self.pgqrs("ls", "tasks", "--json").documents()[before:]
+            self.assertEqual([1, 2, 3, 5, 6], [d["payload"] for d in listed])
+
+    def test_output_that_cannot_be_written_does_not_hide_what_went_in(self) -> None:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [CLI, "enqueue", "tasks", "--batch", "2"],
+                env=self.env,
+                input=b"1\n2\n3\n",
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=60,
+            )
+        self.assertEqual(1, done.returncode)
+        self.assertIn(b"2 messages were enqueued before; nothing from line 3 on", done.stderr)
+        self.assertEqual(2, len(self.ids("tasks")))
 
     def test_nothing_is_nothing(self) -> None:
         result = self.pgqrs("enqueue", "tasks", stdin="\n\n")

@@ -1,8 +1,9 @@
-"""ls, show, dead, run, workers, stats."""
+"""ls, show, cancel, dead, run, workers, stats."""
 
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime, timedelta
 
 from harness import CLI, NO_QUARANTINE, NOT_FOUND, OK, REFUSED, USAGE, Case, main, peak
 
@@ -170,6 +171,24 @@ class Show(Look):
         self.assertEqual("retry", retried["steps"][0]["status"])
         self.assertEqual("BUSY", retried["steps"][0]["error"]["code"])
 
+    def test_a_sleep_is_shown_from_when_it_was_reached(self) -> None:
+        asleep = self.scene("sleeper", "asleep").strip()
+        line = self.pgqrs("show", asleep).lines()[-1]
+        self.assertRegex(line, r"nap +asleep +12:00:00\.000")
+        step = self.pgqrs("show", asleep, "--json").document()["steps"][0]
+        self.assertEqual("retry", step["status"])
+        self.assertEqual(3_600_000_000, self.between(step["started_at"], step["retry_at"]))
+        woken = self.scene("sleeper", "woken").strip()
+        self.assertRegex(self.pgqrs("show", woken).lines()[-1], r"nap +success +12:00:00\.000 +1h")
+        step = self.pgqrs("show", woken, "--json").document()["steps"][0]
+        self.assertEqual("success", step["status"])
+        self.assertEqual(3_600_000_000, step["duration_us"])
+
+    @staticmethod
+    def between(start: str, end: str) -> int:
+        first, last = (datetime.fromisoformat(text.rstrip("Z")) for text in (start, end))
+        return (last - first) // timedelta(microseconds=1)
+
     def test_many_steps_are_shown(self) -> None:
         number = self.scene("run-with", "300").strip()
         self.assertEqual(300, self.pgqrs("show", number).out.count("█"))
@@ -211,6 +230,24 @@ class Dead(Look):
         self.assertEqual([], self.pgqrs("dead", "ls", "tasks", "--json").documents())
         self.assertIn("replayed 0", self.pgqrs("dead", "replay", "--queue", "tasks").err)
         self.pgqrs("dead", "replay", "--queue", "nothing", code=NOT_FOUND)
+
+    def test_g72_dead_letters_are_removed_when_that_is_confirmed(self) -> None:
+        both = [self.there["dead"], self.there["dead_too"]]
+        self.fails(REFUSED, "--yes", "dead", "purge", "tasks")
+        self.fails(REFUSED, "--yes", "dead", "purge", "tasks", stdin="y\n")
+        asked = self.on_terminal("dead", "purge", "tasks", typed="n\n")
+        self.assertEqual(REFUSED, asked.code)
+        self.assertIn('Remove 2 dead letters of "tasks" for good? [y/N]', asked.out)
+        self.fails(USAGE, "--limit", "dead", "purge", "tasks", "--limit", "0", "--yes")
+        self.assertEqual(both, self.ids("tasks", "--state", "dead"))
+        one = self.pgqrs("dead", "purge", "tasks", "--limit", "1", "-y", "--json").document()
+        self.assertEqual({"queue": "tasks", "purged": 1}, one)
+        self.assertEqual(both[1:], self.ids("tasks", "--state", "dead"))
+        asked = self.on_terminal("dead", "purge", "tasks", typed="y\n")
+        self.assertIn('removed 1 dead letter of "tasks"', asked.out)
+        self.assertEqual([], self.ids("tasks", "--state", "dead"))
+        self.assertEqual(2, len(self.ids("tasks", "--state", "archived")))  # the others stay
+        self.fails(NOT_FOUND, "does not exist", "dead", "purge", "nothing", "--yes")
 
     def test_one_or_the_other(self) -> None:
         self.fails(USAGE, "needs ids, or --queue", "dead", "replay")
@@ -278,7 +315,44 @@ class Runs(Look):
         self.fails(USAGE, 'did you mean "queued"', "run", "ls", "--status", "qeued")
 
 
+class Cancel(Look):
+    def test_messages_and_runs_are_cancelled(self) -> None:
+        ready, leased = self.there["scheduled"], self.there["leased"]
+        done = self.pgqrs("cancel", str(ready), str(leased), "--json").documents()
+        self.assertEqual(
+            [
+                {"id": ready, "state": "cancelled", "cancelled": True},
+                {"id": leased, "state": "leased", "cancelled": True},
+            ],
+            done,
+        )
+        for document in done:
+            shown = self.pgqrs("show", str(document["id"]), "--json").document()
+            self.assertEqual(document, {name: shown[name] for name in document})
+        self.assertIn("is cancelled", self.pgqrs("cancel", str(self.there["run_queued"])).err)
+
+    def test_one_that_has_ended_does_not_keep_the_others(self) -> None:
+        done, ready, wide = (str(self.there[name]) for name in ("done", "ready", "wide"))
+        said = self.pgqrs("cancel", done, ready, "99999", wide, code=REFUSED).err
+        self.assertIn("has ended already", said)
+        self.assertIn("does not exist", said)
+        for number in (ready, wide):
+            self.assertEqual("cancelled", self.pgqrs("show", number, "--json").document()["state"])
+        self.fails(USAGE, "is not an id", "cancel", str(self.there["scheduled"]), "x")
+        self.assertIn(self.there["scheduled"], self.ids("tasks"))
+
+
 class Counts(Look):
+    def test_silent_workers_are_stopped_and_give_back_what_they_hold(self) -> None:
+        self.fails(USAGE, "needs --silent", "workers", "purge")
+        self.fails(USAGE, "--silent", "workers", "purge", "--silent", "0")
+        self.assertIn("stopped 0 workers", self.pgqrs("workers", "purge", "--silent", "36500d").err)
+        self.assertEqual("ready", self.pgqrs("workers", "--json").document()["status"])
+        stopped = self.pgqrs("workers", "purge", "--silent", "1h", "--json").document()
+        self.assertEqual({"stopped": 1}, stopped)
+        self.assertEqual("stopped", self.pgqrs("workers", "--json").document()["status"])
+        self.assertIn(self.there["leased"], self.ids("tasks", "--state", "ready"))
+
     def test_workers_are_listed(self) -> None:
         worker = self.pgqrs("workers", "--json").document()
         self.assertEqual(self.there["worker"], worker["id"])

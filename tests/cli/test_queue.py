@@ -1,4 +1,4 @@
-"""queue ls, create, delete, pause, resume, purge."""
+"""queue ls, create, configure, delete, pause, resume, purge."""
 
 from __future__ import annotations
 
@@ -64,6 +64,25 @@ class Queue(Case):
             self.fails(USAGE, "", "queue", "create", "tasks", flag, value)
         self.fails(USAGE, "control character", "queue", "create", "a\x1b[2Jb")
         self.assertEqual({}, self.queues())
+
+    def test_settings_are_changed_and_the_others_stay(self) -> None:
+        self.pgqrs("queue", "create", "tasks", "--lease", "1m", "--attempts", "7")
+        self.pgqrs("queue", "create", "flow", "--workflow")
+        before = self.queues()["tasks"]
+        changed = self.pgqrs(
+            *("queue", "configure", "tasks", "--backoff", "2s", "--retention", "forever", "--json")
+        ).document()
+        self.assertEqual(before | {"backoff_us": 2_000_000, "retention_us": None}, changed)
+        self.assertEqual(changed, self.queues()["tasks"])
+        said = self.pgqrs("queue", "configure", "flow", "--attempts", "2")
+        self.assertEqual(("", 'configured "flow"\n'), (said.out, said.err))
+        self.assertEqual(2, self.queues()["flow"]["max_attempts"])
+        self.pgqrs("queue", "configure", "tasks", "--retention", "1d")
+        self.assertEqual(86_400_000_000, self.queues()["tasks"]["retention_us"])
+        self.fails(USAGE, "needs a setting", "queue", "configure", "tasks")
+        self.fails(USAGE, "needs a setting", "queue", "configure", "tasks", "--json")
+        self.fails(USAGE, "--lease", "queue", "configure", "tasks", "--lease", "soon")
+        self.fails(NOT_FOUND, "does not exist", "queue", "configure", "nothing", "--lease", "1s")
 
     def test_an_empty_list_is_no_data(self) -> None:
         listed = self.pgqrs("queue", "ls")

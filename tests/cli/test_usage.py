@@ -27,6 +27,7 @@ class Mistakes(Case):
             ("queue", "crate", "x"): '"queue create"',
             ("run", "cancle", "1"): '"run cancel"',
             ("dead", "rplay"): '"dead replay"',
+            ("workers", "prge"): '"workers purge"',
             ("ls", "x", "--sate", "dead"): '"--state"',
             ("ls", "x", "--limt=3"): '"--limit"',
             ("--jsno", "stats"): '"--json"',
@@ -42,7 +43,7 @@ class Mistakes(Case):
 
     def test_what_does_not_fit_is_refused(self) -> None:
         for said, *arguments in (
-            ('"queue" needs one of: ls, create, delete, pause, resume, purge', "queue"),
+            ('"queue" needs one of: ls, create, configure, delete, pause, resume, purge', "queue"),
             ('"ls" needs: QUEUE', "ls"),
             ('"queue create" needs: NAME', "queue", "create"),
             ('"stats" has nothing to do with "b"', "stats", "a", "b"),
@@ -166,9 +167,9 @@ class Help(Case):
 
     def test_a_group_is_explained_as_a_whole(self) -> None:
         whole = self.pgqrs("help", "queue").out
-        self.assertEqual(6, whole.count("usage: pgqrs queue "))
+        self.assertEqual(7, whole.count("usage: pgqrs queue "))
         self.assertEqual(whole, self.pgqrs("queue", "--help").out)
-        self.assertEqual(2, len(self.pgqrs("help", "dead", "--json").documents()))
+        self.assertEqual(3, len(self.pgqrs("help", "dead", "--json").documents()))
 
     def test_help_needs_no_store(self) -> None:
         self.pgqrs("help", env={"PGQRS_DSN": "nonsense"})
@@ -252,7 +253,7 @@ class Descriptions(Case):
         self.assertEqual({"queue"}, self.complete("q"))
         self.assertEqual(first, self.complete("help", ""))
         self.assertEqual({"ls"}, self.complete("--dsn", "run", "--json", "queue", "l"))
-        for group in ("queue", "dead", "run"):
+        for group in ("queue", "dead", "run", "workers"):
             names = {name.split()[1] for name in self.commands if name.startswith(f"{group} ")}
             self.assertEqual(names, self.complete(group, ""))
         for name, flags in self.own.items():
@@ -290,7 +291,7 @@ class Descriptions(Case):
         self.assertEqual(self.own, found)
         words = dict(re.findall(r"^_pgqrs_(\w+)=\(([a-z ]+)\)$", text, re.MULTILINE))
         self.assertEqual({n.split()[0] for n in self.commands}, set(words["commands"].split()))
-        for group in ("queue", "dead", "run"):
+        for group in ("queue", "dead", "run", "workers"):
             names = {name.split()[1] for name in self.commands if name.startswith(f"{group} ")}
             self.assertEqual(names, set(words[group].split()))
 

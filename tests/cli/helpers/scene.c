@@ -4,6 +4,7 @@
  *     scene DSN SCHEMA many QUEUE N    N messages {"n":0} …
  *     scene DSN SCHEMA runs WORKFLOW N N runs that nobody works on
  *     scene DSN SCHEMA run-with N      a run of "long" with N steps; prints its id
+ *     scene DSN SCHEMA sleeper asleep|woken  a run that sleeps an hour; prints its id
  *     scene DSN SCHEMA sql             run the SQL on standard input
  *     scene DSN SCHEMA hold            say its process, and have the store until the input ends
  *
@@ -220,6 +221,25 @@ static void run_with(int steps)
     (void)printf("%" PRId64 "\n", id);
 }
 
+static void sleeper(bool woken)
+{
+    pgqrs_messages *held;
+    pgqrs_run      *run;
+    int64_t         id;
+
+    OK(pgqrs_workflow_ensure(store, "tired", NULL, &error));
+    OK(pgqrs_trigger(store, "tired", "{}", NULL, &id, &error));
+    for (int i = 0; i <= woken; i++) {
+        held = claim(id, 0);
+        OK(pgqrs_run_from(store, held, 0, &run, &error));
+        EXPECT(i == 0 ? PGQRS_EPAUSED : PGQRS_OK, pgqrs_run_sleep(run, "nap", PGQRS_HOUR));
+        pgqrs_run_free(run);
+        pgqrs_messages_free(held);
+        now += PGQRS_HOUR;
+    }
+    (void)printf("%" PRId64 "\n", id);
+}
+
 static void hold(void)
 {
     (void)printf("%ld\n", (long)getpid());
@@ -295,6 +315,8 @@ int main(int argc, char **argv)
         runs(argv[4], atoi(argv[5]));
     else if (strcmp(what, "run-with") == 0 && argc == 5)
         run_with(atoi(argv[4]));
+    else if (strcmp(what, "sleeper") == 0 && argc == 5)
+        sleeper(strcmp(argv[4], "woken") == 0);
     else if (strcmp(what, "hold") == 0)
         hold();
     else
