@@ -43,7 +43,6 @@ static pgqrs_status open_new(pgqrs__conn *conn, bool create, pgqrs_error *error)
 {
     static const char *const settings[] = { "PRAGMA temp_store = MEMORY",
                                             "PRAGMA foreign_keys = OFF",
-                                            "PRAGMA cache_size = -8000",
                                             "PRAGMA synchronous = FULL" };
     const char              *path       = conn->db->path;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
