@@ -6,7 +6,7 @@
 #
 # auditwheel grafts libpq and what it needs, and leaves SQLite out: the package uses the interpreter's own
 # copy (python/native/sqlite_table.h). The licences of what is grafted are put in, from their packages.
-# PYTHON is the interpreter, python3 unless set.
+# PYTHON is the interpreter, python3 unless set; TURSO=off leaves Turso's engine out, which needs Python 3.10.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,7 +42,9 @@ build() {
 test_wheel() {
     local wheel=("$folder"/*.whl)
     [ -e "${wheel[0]}" ] || { echo "wheel: no wheel in $folder; run make wheel" >&2; exit 1; }
-    environment "$work/venv" "${wheel[0]}[turso]" pytest hypothesis mypy psycopg[binary]
+    local extra=[turso]
+    [ "${TURSO:-}" != off ] || extra=
+    environment "$work/venv" "${wheel[0]}$extra" pytest hypothesis mypy psycopg[binary]
     cd tests/python
     for backend in sqlite postgres; do
         PGQRS_TEST_WHEEL=${wheel[0]} PGQRS_TEST_BACKEND=$backend PYTHONDONTWRITEBYTECODE=1 \

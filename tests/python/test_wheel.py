@@ -42,7 +42,7 @@ def test_what_the_wheel_holds() -> None:
 
 
 def test_the_installed_package_uses_what_it_carries() -> None:
-    assert Path(pgqrs.__file__).is_relative_to(sys.prefix)
+    assert Path(sys.prefix) in Path(pgqrs.__file__).parents
     with open("/proc/self/maps") as maps:
         loaded = {line.split()[-1] for line in maps if ".so" in line}
     pq = [path for path in loaded if "libpq" in path and "psycopg" not in path]
