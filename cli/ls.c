@@ -1,5 +1,4 @@
-/* ls, dead ls, dead replay, dead purge. Lists are read a page at a time: memory stays flat, however
- * long. */
+/* ls, dead ls, dead replay. Lists are read a page at a time: memory stays flat, however long. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -337,42 +336,4 @@ cli_exit cli_run_dead_replay(cli *c)
     }
     replayed_document(c, total);
     return rc;
-}
-
-/* --- dead purge ------------------------------------------------------------------------------- */
-
-cli_exit cli_run_dead_purge(cli *c)
-{
-    const char         *queue = c->arguments[0];
-    int64_t             limit = 0; /* all */
-    int64_t             gone  = 0;
-    pgqrs_queue_metrics count;
-    pgqrs_error         error;
-    cli_document       *d;
-    cli_exit            rc;
-
-    if (!cli_read_int(c, FLAG_LIMIT, 1, INT64_MAX, &limit))
-        return CLI_USAGE;
-    if (!cli_may_ask(c))
-        return CLI_REFUSED;
-    rc = cli_open(c);
-    if (rc != CLI_OK)
-        return rc;
-    if (c->values[FLAG_YES] == NULL) {
-        if (pgqrs_queue_measure(c->store, queue, &count, &error) != PGQRS_OK)
-            return cli_fail(c, &error);
-        if (!cli_confirm(c, "Remove %" PRId64 " dead letters of \"%s\" for good?",
-                         limit > 0 && limit < count.dead ? limit : count.dead, queue))
-            return CLI_REFUSED;
-    }
-    if (pgqrs_dead_purge(c->store, queue, limit, &gone, &error) != PGQRS_OK)
-        return cli_fail(c, &error);
-    cli_say(c, "removed %" PRId64 " dead letter%s of \"%s\"", gone, gone == 1 ? "" : "s", queue);
-    if (c->json) {
-        d = cli_document_new();
-        cli_document_text(d, "queue", queue);
-        cli_document_int(d, "purged", gone);
-        cli_document_print(d);
-    }
-    return CLI_OK;
 }

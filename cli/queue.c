@@ -1,4 +1,4 @@
-/* queue ls, create, configure, delete, pause, resume, purge. */
+/* queue ls, create, configure, delete, pause, resume, purge; dead purge. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -199,10 +199,32 @@ static void done_document(const cli *c, const char *name, const char *what, int6
     cli_document_print(d);
 }
 
-/* Ask before what waits is lost. */
-static cli_exit confirm(cli *c, const char *verb, bool all)
+/* What of a queue is to go. */
+typedef enum scope { SCOPE_ALL, SCOPE_WAITING, SCOPE_DEAD } scope;
+
+static bool ask(cli *c, scope what, int64_t most, const pgqrs_queue_metrics *count)
 {
-    const char         *name = c->arguments[0];
+    const char *name    = c->arguments[0];
+    int64_t     waiting = count->ready + count->scheduled;
+
+    switch (what) {
+    case SCOPE_ALL:
+        return cli_confirm(c,
+                           "Delete \"%s\" with %" PRId64 " waiting, %" PRId64 " leased and %" PRId64
+                           " ended messages?",
+                           name, waiting, count->leased, count->done + count->dead);
+    case SCOPE_WAITING:
+        return cli_confirm(c, "Remove %" PRId64 " waiting messages of \"%s\"?", waiting, name);
+    case SCOPE_DEAD:
+    default:
+        return cli_confirm(c, "Remove %" PRId64 " dead letters of \"%s\" for good?",
+                           count->dead < most ? count->dead : most, name);
+    }
+}
+
+/* Opens the store, and asks before something is lost: at most so much of it. */
+static cli_exit confirm(cli *c, scope what, int64_t most)
+{
     pgqrs_queue_metrics count;
     pgqrs_error         error;
     cli_exit            rc;
@@ -212,24 +234,16 @@ static cli_exit confirm(cli *c, const char *verb, bool all)
     rc = cli_open(c);
     if (rc != CLI_OK || c->values[FLAG_YES] != NULL)
         return rc;
-    if (pgqrs_queue_measure(c->store, name, &count, &error) != PGQRS_OK)
+    if (pgqrs_queue_measure(c->store, c->arguments[0], &count, &error) != PGQRS_OK)
         return cli_fail(c, &error);
-    if (all ? cli_confirm(c,
-                          "%s \"%s\" with %" PRId64 " waiting, %" PRId64 " leased and %" PRId64
-                          " ended messages?",
-                          verb, name, count.ready + count.scheduled, count.leased,
-                          count.done + count.dead)
-            : cli_confirm(c, "%s %" PRId64 " waiting messages of \"%s\"?", verb,
-                          count.ready + count.scheduled, name))
-        return CLI_OK;
-    return CLI_REFUSED;
+    return ask(c, what, most, &count) ? CLI_OK : CLI_REFUSED;
 }
 
 cli_exit cli_run_queue_delete(cli *c)
 {
     const char *name = c->arguments[0];
     pgqrs_error error;
-    cli_exit    rc = confirm(c, "Delete", true);
+    cli_exit    rc = confirm(c, SCOPE_ALL, INT64_MAX);
 
     if (rc != CLI_OK)
         return rc;
@@ -245,13 +259,33 @@ cli_exit cli_run_queue_purge(cli *c)
     const char *name  = c->arguments[0];
     int64_t     count = 0;
     pgqrs_error error;
-    cli_exit    rc = confirm(c, "Remove", false);
+    cli_exit    rc = confirm(c, SCOPE_WAITING, INT64_MAX);
 
     if (rc != CLI_OK)
         return rc;
     if (pgqrs_queue_purge(c->store, name, &count, &error) != PGQRS_OK)
         return cli_fail(c, &error);
     cli_say(c, "removed %" PRId64 " message%s of \"%s\"", count, count == 1 ? "" : "s", name);
+    done_document(c, name, "purged", count);
+    return CLI_OK;
+}
+
+cli_exit cli_run_dead_purge(cli *c)
+{
+    const char *name  = c->arguments[0];
+    int64_t     limit = 0; /* all */
+    int64_t     count = 0;
+    pgqrs_error error;
+    cli_exit    rc;
+
+    if (!cli_read_int(c, FLAG_LIMIT, 1, INT64_MAX, &limit))
+        return CLI_USAGE;
+    rc = confirm(c, SCOPE_DEAD, limit > 0 ? limit : INT64_MAX);
+    if (rc != CLI_OK)
+        return rc;
+    if (pgqrs_dead_purge(c->store, name, limit, &count, &error) != PGQRS_OK)
+        return cli_fail(c, &error);
+    cli_say(c, "removed %" PRId64 " dead letter%s of \"%s\"", count, count == 1 ? "" : "s", name);
     done_document(c, name, "purged", count);
     return CLI_OK;
 }

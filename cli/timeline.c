@@ -121,6 +121,22 @@ static void bar(const span *s, const pgqrs_step_record *step)
     (void)fputs(cli_style_end(status_style(step->status)), stdout);
 }
 
+static void status_text(const pgqrs_step_record *step, char out[48])
+{
+    const char *name  = status_name(step->status);
+    const bool  waits = step->status == PGQRS_STEP_RETRY;
+
+    if (waits && step->retries == 0 && step->error == NULL)
+        (void)snprintf(out, 48, "asleep");
+    else if (waits)
+        (void)snprintf(out, 48, "%s %d", name, step->retries);
+    else if (step->retries > 0)
+        (void)snprintf(out, 48, "%s, %d %s", name, step->retries,
+                       step->retries == 1 ? "retry" : "retries");
+    else
+        (void)snprintf(out, 48, "%s", name);
+}
+
 /* "12:00:00.123" */
 static const char *clock_text(int64_t us, char out[CLI_TIME_BYTES])
 {
@@ -129,19 +145,6 @@ static const char *clock_text(int64_t us, char out[CLI_TIME_BYTES])
     (void)cli_time_text(us, out);
     out[23] = '\0';
     return out + 11;
-}
-
-static void status_text(const pgqrs_step_record *step, char out[48])
-{
-    if (step->status == PGQRS_STEP_RETRY && step->retries == 0 && step->error == NULL)
-        (void)snprintf(out, 48, "asleep");
-    else if (step->retries > 0 && step->status != PGQRS_STEP_RETRY)
-        (void)snprintf(out, 48, "%s, %d %s", status_name(step->status), step->retries,
-                       step->retries == 1 ? "retry" : "retries");
-    else if (step->status == PGQRS_STEP_RETRY)
-        (void)snprintf(out, 48, "%s %d", status_name(step->status), step->retries);
-    else
-        (void)snprintf(out, 48, "%s", status_name(step->status));
 }
 
 static void step_line(const span *s, const pgqrs_step_record *step, size_t name_width,
